@@ -1,0 +1,134 @@
+/**
+ * Runs the built tests of one tier, each file in a process of its own, and prints one closing line `N passed, N failed`.
+ * Usage: node .build/tools/run-tests.js unit|kafka|long [part of a path…]
+ *   unit   everything that needs Node alone      kafka  *.kafka.test (a real Kafka)      long  *.long.test
+ * A file that fails shows its whole output. A file that ran no test (no `test.run()`), died or overran counts as a failure.
+ * Owns the child processes: they end with it.
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { readdirSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { join, relative } from 'node:path'
+
+const buildDir = join(import.meta.dirname, '..')
+const tiers = {
+  unit: { accepts: (file: string) => !/\.(kafka|long)\.test\.js$/.test(file), parallel: 2, fileDeadlineMs: 180_000 },
+  kafka: { accepts: (file: string) => file.endsWith('.kafka.test.js'), parallel: 2, fileDeadlineMs: 300_000 },
+  long: { accepts: (file: string) => file.endsWith('.long.test.js'), parallel: 1, fileDeadlineMs: 3_600_000 },
+} as const
+
+interface Outcome {
+  readonly passed: number
+  readonly failed: number
+  readonly output: string
+  readonly seconds: number
+  readonly fault?: string
+}
+
+function testFiles(dir: string): string[] {
+  return readdirSync(dir, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith('.test.js'))
+    .map((entry) => join(entry.parentPath, entry.name))
+    .sort()
+}
+
+const running = new Set<ChildProcess>()
+
+function runFile(file: string, deadlineMs: number): Promise<Outcome> {
+  const started = performance.now()
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, ['--enable-source-maps', '--expose-gc', file], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, NO_COLOR: '1', FORCE_COLOR: '0' },
+    })
+    running.add(child)
+    let output = ''
+    let fault: string | undefined
+    const collect = (chunk: Buffer): void => {
+      output += chunk.toString()
+    }
+    child.stdout.on('data', collect)
+    child.stderr.on('data', collect)
+    const timer = setTimeout(() => {
+      fault = `killed: not finished after ${deadlineMs / 1000} s`
+      child.kill('SIGKILL')
+    }, deadlineMs)
+    child.on('close', (code, signal) => {
+      clearTimeout(timer)
+      running.delete(child)
+      const seconds = (performance.now() - started) / 1000
+      resolve({ ...judge(output, code, signal, fault), output, seconds })
+    })
+  })
+}
+
+/** uvu's own exit code is green when a hook throws: the counts of its summary decide, and any doubt is a failure. */
+function judge(
+  output: string,
+  code: number | null,
+  signal: string | null,
+  fault: string | undefined,
+): { passed: number; failed: number; fault?: string } {
+  const total = Number(/^ {2}Total: {5}(\d+)$/m.exec(output)?.[1] ?? Number.NaN)
+  const passed = Number(/^ {2}Passed: {4}(\d+)$/m.exec(output)?.[1] ?? Number.NaN)
+  if (fault !== undefined) return { passed: 0, failed: 1, fault }
+  if (Number.isNaN(total) || Number.isNaN(passed)) {
+    return {
+      passed: 0,
+      failed: 1,
+      fault: `ended (${signal ?? `code ${code}`}) without a summary: does it call test.run()?`,
+    }
+  }
+  const skipped = Number(/^ {2}Skipped: {3}(\d+)$/m.exec(output)?.[1] ?? 0)
+  if (total === 0 && skipped === 0)
+    return { passed: 0, failed: 1, fault: 'no test ran: test.run() is missing or nothing is registered' }
+  if (total === passed && code !== 0)
+    return { passed, failed: 1, fault: `all tests passed, but the process ended with ${signal ?? `code ${code}`}` }
+  return { passed, failed: total - passed }
+}
+
+async function main(tierName: string | undefined, filters: readonly string[]): Promise<void> {
+  if (tierName === undefined || !Object.hasOwn(tiers, tierName)) {
+    console.error(`usage: run-tests ${Object.keys(tiers).join('|')} [part of a path…]`)
+    process.exitCode = 2
+    return
+  }
+  const tier = tiers[tierName as keyof typeof tiers]
+  const files = testFiles(join(buildDir, 'test')).filter(
+    (file) => tier.accepts(file) && (filters.length === 0 || filters.some((part) => file.includes(part))),
+  )
+  let passed = 0
+  let failed = 0
+  const queue = [...files]
+  const worker = async (): Promise<void> => {
+    for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
+      const outcome = await runFile(file, tier.fileDeadlineMs)
+      passed += outcome.passed
+      failed += outcome.failed
+      const name = relative(buildDir, file).replace(/\.js$/, '.ts')
+      const seconds = outcome.seconds.toFixed(1).padStart(6)
+      if (outcome.failed === 0) {
+        console.log(`ok   ${seconds} s ${String(outcome.passed).padStart(5)}  ${name}`)
+        for (const line of outcome.output.split('\n')) if (line.startsWith('skipped: ')) console.log(`       ${line}`)
+      } else {
+        console.log(`FAIL ${seconds} s        ${name}${outcome.fault === undefined ? '' : `: ${outcome.fault}`}`)
+        console.log(outcome.output.trimEnd().replaceAll(/^/gm, '     │ '))
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: Math.min(tier.parallel, Math.max(1, availableParallelism())) }, worker))
+  if (files.length === 0) {
+    console.log(`no ${tierName} test matches ${filters.length === 0 ? 'the tier' : filters.join(', ')}`)
+    failed += 1
+  }
+  console.log(`${passed} passed, ${failed} failed`)
+  process.exitCode = failed === 0 && passed > 0 ? 0 : 1
+}
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => {
+    for (const child of running) child.kill('SIGKILL')
+    process.exit(130)
+  })
+}
+await main(process.argv[2], process.argv.slice(3))
