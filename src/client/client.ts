@@ -1,0 +1,109 @@
+/**
+ * Client: the composition root of the client room. Owns the parts (links, metadata, coordinators) and what it made
+ * (producers, consumers, memberships), and closes them in order. No logic of its own.
+ */
+import { ClosedError, OptionError } from '../base/errors.ts'
+import { resolveOptions } from '../base/options.ts'
+import type { Scope } from '../base/scope.ts'
+import { defaultScope } from '../net/default-scope.ts'
+import { allApis } from '../protocol/api/index.ts'
+import type { AnyApi, RequestInput, ResponseOf } from '../protocol/schema.ts'
+import { BrokerLinks, type LinkContext } from './broker-link.ts'
+import { Coordinators } from './coordinators.ts'
+import type { LaneName } from './events.ts'
+import { Metadata } from './metadata.ts'
+import { type ClientOptions, clientOptionTable, parseBrokers } from './options.ts'
+import { type Destination, RequestRouter } from './request-router.ts'
+
+/** How a request is sent. */
+export interface RequestOptions {
+  /** The socket to use. Default `'control'`. Requests of one lane wait for each other at the broker. */
+  lane?: LaneName
+  /** Time for the answer, milliseconds. Default: the client's `requestTimeoutMs`. */
+  timeoutMs?: number
+  /** What the broker may wait by protocol, milliseconds; added to the time-out. Default 0. */
+  extraWaitMs?: number
+  /** Highest version to use. */
+  maxVersion?: number
+  /** Lowest version to use: below it the request rejects with UnsupportedVersionError. */
+  minVersion?: number
+  /** Abandons the wait; the request itself may still be carried out. */
+  signal?: AbortSignal
+}
+
+/** Something that the client made and closes. */
+interface Owned {
+  close(): Promise<void>
+}
+
+/** A connection to a Kafka cluster: opens sockets when they are needed, and keeps what is known about the cluster. */
+export class Client implements AsyncDisposable {
+  /** The world it lives in. */
+  readonly scope: Scope
+  readonly metadata: Metadata
+  readonly coordinators: Coordinators
+  readonly #links: BrokerLinks
+  readonly #router: RequestRouter
+  readonly #requestTimeoutMs: number
+  readonly #owned = new Set<Owned>()
+  #closing: Promise<void> | undefined
+
+  /** Opens nothing yet. Throws OptionError. */
+  constructor(options: ClientOptions) {
+    const { scope, ...given } = options
+    const resolved = resolveOptions<Omit<ClientOptions, 'scope'>>('Client', clientOptionTable, given)
+    const { addresses, faults } = parseBrokers(resolved.brokers)
+    const maxVersions = new Map(Object.entries(resolved.maxVersions))
+    for (const name of maxVersions.keys()) {
+      if (!allApis.some((api) => api.name === name))
+        faults.push(`maxVersions names ${name}, which is no API of this client`)
+    }
+    if (faults.length > 0) throw new OptionError('Client', faults)
+    this.scope = scope ?? defaultScope()
+    const context: LinkContext = { ...resolved, scope: this.scope, maxVersions }
+    this.#requestTimeoutMs = resolved.requestTimeoutMs
+    this.#links = new BrokerLinks(context, addresses)
+    this.metadata = new Metadata(this.#links, resolved)
+    this.coordinators = new Coordinators(this.#links)
+    this.#router = new RequestRouter(this.#links, this.metadata, this.coordinators)
+  }
+
+  /**
+   * Sends one request and resolves with its answer, error codes included. One try. Rejects with retriable errors when
+   * the broker cannot be reached or does not answer (NetworkError, TimeoutError, NoBrokerError, UnknownBrokerError),
+   * and with UnsupportedVersionError, ClosedError or AbortError.
+   */
+  request<A extends AnyApi>(
+    api: A,
+    to: Destination,
+    input: RequestInput<A>,
+    options: RequestOptions = {},
+  ): Promise<ResponseOf<A>> {
+    if (this.#closing !== undefined) return Promise.reject(new ClosedError('the client'))
+    const { lane = 'control', timeoutMs = this.#requestTimeoutMs, extraWaitMs = 0, minVersion, maxVersion } = options
+    const call = { lane, timeoutMs: timeoutMs + extraWaitMs, minVersion, maxVersion }
+    return this.#router.request(api, to, input, call, options.signal)
+  }
+
+  /** Closes the sockets of a lane whose owner is gone. */
+  closeLane(lane: LaneName): void {
+    this.#links.closeLane(lane)
+  }
+
+  /** Closes everything the client made, then its connections. Never rejects; later calls return the same promise. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #close(): Promise<void> {
+    const owned = [...this.#owned].reverse()
+    await Promise.allSettled(owned.map((part) => part.close()))
+    this.metadata.close()
+    this.#links.close()
+  }
+}
