@@ -1,20 +1,31 @@
 /**
  * Runs the built tests of one tier, each file in a process of its own, and prints one closing line `N passed, N failed`.
- * Usage: node .build/tools/run-tests.js unit|kafka|long [part of a path…]
- *   unit   everything that needs Node alone      kafka  *.kafka.test (a real Kafka)      long  *.long.test
+ * Usage: node .build/tools/run-tests.js unit|kafka|package|long [part of a path…]
+ *   unit     everything that needs Node alone; the system tests run on the embedded broker
+ *   kafka    *.kafka.test and the system tests on a real Kafka: KAFKA_BROKERS, or MILLRACE_KAFKA=3.9|4.3 (default 4.3)
+ *   package  *.package.test: the packed tarball      long  *.long.test
  * A file that fails shows its whole output. A file that ran no test (no `test.run()`), died or overran counts as a failure.
- * Owns the child processes: they end with it.
+ * Owns the child processes and the Kafka it started: they end with it.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join, relative } from 'node:path'
+import { Kafka } from '../test/support/kafka.ts'
 
 const buildDir = join(import.meta.dirname, '..')
+const special = /\.(kafka|long|package)\.test\.js$/
+const inSystem = /[\\/]test[\\/]system[\\/]/
+const endsWith = (suffix: string) => (file: string) => file.endsWith(suffix)
 const tiers = {
-  unit: { accepts: (file: string) => !/\.(kafka|long)\.test\.js$/.test(file), parallel: 2, fileDeadlineMs: 180_000 },
-  kafka: { accepts: (file: string) => file.endsWith('.kafka.test.js'), parallel: 2, fileDeadlineMs: 300_000 },
-  long: { accepts: (file: string) => file.endsWith('.long.test.js'), parallel: 1, fileDeadlineMs: 3_600_000 },
+  unit: { accepts: (file: string) => !special.test(file), parallel: 2, fileDeadlineMs: 180_000 },
+  kafka: {
+    accepts: (file: string) => file.endsWith('.kafka.test.js') || (inSystem.test(file) && !special.test(file)),
+    parallel: 2,
+    fileDeadlineMs: 300_000,
+  },
+  package: { accepts: endsWith('.package.test.js'), parallel: 1, fileDeadlineMs: 300_000 },
+  long: { accepts: endsWith('.long.test.js'), parallel: 1, fileDeadlineMs: 3_600_000 },
 } as const
 
 interface Outcome {
@@ -34,12 +45,12 @@ function testFiles(dir: string): string[] {
 
 const running = new Set<ChildProcess>()
 
-function runFile(file: string, deadlineMs: number): Promise<Outcome> {
+function runFile(file: string, deadlineMs: number, env: NodeJS.ProcessEnv): Promise<Outcome> {
   const started = performance.now()
   return new Promise((resolve) => {
     const child = spawn(process.execPath, ['--enable-source-maps', '--expose-gc', file], {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, NO_COLOR: '1', FORCE_COLOR: '0' },
+      env: { ...env, NO_COLOR: '1', FORCE_COLOR: '0' },
     })
     running.add(child)
     let output = ''
@@ -87,6 +98,16 @@ function judge(
   return { passed, failed: total - passed }
 }
 
+/** The unit tier sees no Kafka whatever is set; the kafka tier shares one, started here unless KAFKA_BROKERS names it. */
+async function environment(tierName: string, needed: boolean): Promise<{ env: NodeJS.ProcessEnv; kafka?: Kafka }> {
+  const { KAFKA_BROKERS: brokers, MILLRACE_KAFKA: version, ...env } = process.env
+  if (tierName !== 'kafka') return { env: tierName === 'unit' ? env : process.env }
+  if (brokers || !needed) return { env: process.env }
+  const kafka = await Kafka.start(version || '4.3')
+  console.log(`on Apache Kafka ${kafka.version} at ${kafka.brokers}`)
+  return { env: { ...env, KAFKA_BROKERS: kafka.brokers, MILLRACE_KAFKA: version || '4.3' }, kafka }
+}
+
 async function main(tierName: string | undefined, filters: readonly string[]): Promise<void> {
   if (tierName === undefined || !Object.hasOwn(tiers, tierName)) {
     console.error(`usage: run-tests ${Object.keys(tiers).join('|')} [part of a path…]`)
@@ -99,10 +120,11 @@ async function main(tierName: string | undefined, filters: readonly string[]): P
   )
   let passed = 0
   let failed = 0
+  const { env, kafka } = await environment(tierName, files.length > 0)
   const queue = [...files]
   const worker = async (): Promise<void> => {
     for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
-      const outcome = await runFile(file, tier.fileDeadlineMs)
+      const outcome = await runFile(file, tier.fileDeadlineMs, env)
       passed += outcome.passed
       failed += outcome.failed
       const name = relative(buildDir, file).replace(/\.js$/, '.ts')
@@ -117,6 +139,7 @@ async function main(tierName: string | undefined, filters: readonly string[]): P
     }
   }
   await Promise.all(Array.from({ length: Math.min(tier.parallel, Math.max(1, availableParallelism())) }, worker))
+  await kafka?.close()
   if (files.length === 0) {
     console.log(`no ${tierName} test matches ${filters.length === 0 ? 'the tier' : filters.join(', ')}`)
     failed += 1

@@ -1,0 +1,83 @@
+/**
+ * Where the system tests run, chosen by the environment, so that one suite judges every broker:
+ *   nothing set            the embedded broker, one per target
+ *   KAFKA_BROKERS          that Kafka; its tests cannot kill or restart it
+ *   MILLRACE_KAFKA=3.9|4.3 an Apache Kafka fetched by Maven; with KAFKA_BROKERS, which then names a running one of this
+ *                          version, only tests that ask for a broker of their own start another
+ * A target that cannot be opened is an error, never a skip.
+ */
+import { Broker } from '../../src/broker/index.ts'
+import { Kafka } from '../support/kafka.ts'
+
+export interface Target extends AsyncDisposable {
+  /** `embedded` or `Apache Kafka 4.3.1` or `Kafka at host:port`. */
+  readonly name: string
+  readonly embedded: boolean
+  /** Bootstrap list. */
+  readonly brokers: string
+  /** Ends the broker as kill -9 does; its data stay. Present with `own`. */
+  kill?(): Promise<void>
+  /** Brings it back on the same address with its data. Present with `own`. */
+  restart?(): Promise<void>
+  close(): Promise<void>
+}
+
+export interface TargetOptions {
+  /** A broker that belongs to this test alone and can be killed and restarted. */
+  readonly own?: boolean
+}
+
+const shared = process.env['KAFKA_BROKERS'] || undefined
+const version = process.env['MILLRACE_KAFKA'] || undefined
+/** Why a test that needs a broker of its own cannot run here, or undefined: `if (noOwnBroker) test.skip(name, noOwnBroker)`. */
+export const noOwnBroker: string | undefined =
+  shared !== undefined && version === undefined ? 'KAFKA_BROKERS names a broker that is not ours to kill' : undefined
+
+let names = 0
+/** A name for a topic or group that no other test, process or earlier run uses. */
+export function unique(prefix: string): string {
+  return `${prefix}-${process.pid.toString(36)}-${Date.now().toString(36)}-${++names}`
+}
+
+export async function openTarget(options: TargetOptions = {}): Promise<Target> {
+  const own = options.own ?? false
+  if (own && noOwnBroker !== undefined) throw new Error(noOwnBroker)
+  if (shared !== undefined && !own) {
+    const name = version === undefined ? `Kafka at ${shared}` : `Apache Kafka ${version}`
+    return disposable({ name, embedded: false, brokers: shared, close: () => Promise.resolve() })
+  }
+  if (version !== undefined) {
+    const kafka = await Kafka.start(version)
+    return disposable({
+      name: `Apache Kafka ${kafka.version}`,
+      embedded: false,
+      brokers: kafka.brokers,
+      kill: () => kafka.kill(),
+      restart: () => kafka.restart(),
+      close: () => kafka.close(),
+    })
+  }
+  const broker = await Broker.start()
+  return disposable({
+    name: 'embedded',
+    embedded: true,
+    brokers: broker.brokers,
+    kill: () => Promise.resolve(broker.crash()),
+    restart: () => Promise.resolve(broker.restart()),
+    close: () => broker.close(),
+  })
+}
+
+/** Runs `body` on a target and closes it whatever happens. */
+export async function withTarget<T>(options: TargetOptions, body: (target: Target) => Promise<T>): Promise<T> {
+  const target = await openTarget(options)
+  try {
+    return await body(target)
+  } finally {
+    await target.close()
+  }
+}
+
+function disposable(target: Omit<Target, typeof Symbol.asyncDispose>): Target {
+  return Object.assign(target, { [Symbol.asyncDispose]: () => target.close() })
+}
