@@ -20,6 +20,23 @@ import type { EventOwner, SimEvent, Timeline } from './timeline.ts'
 /** Wall clock at the beginning of every world: 2026-01-01T00:00:00Z. */
 const epochMs = 1_767_225_600_000
 
+/** Sees the requests and responses of every process that dials; may kill, cut or stall from inside its calls. */
+export interface Tap {
+  /** A request is about to leave. False: it is swallowed, as if the network had lost it. */
+  onRequest?(process: Process, request: TappedRequest): boolean
+  /** Its response is about to be handed over. False: it is swallowed. */
+  onResponse?(process: Process, request: TappedRequest, response: Buffer): boolean
+}
+
+/** A request on the wire. */
+export interface TappedRequest {
+  readonly apiKey: number
+  readonly apiVersion: number
+  readonly correlationId: number
+  /** The frame, without its size. Made on demand. */
+  frame(): Buffer
+}
+
 /** What a process needs of its world. */
 export interface ProcessPort {
   readonly timeline: Timeline
@@ -29,6 +46,8 @@ export interface ProcessPort {
   readonly fs: Fs
   /** Cuts all connections of the process at once; what is on its way is lost. */
   cutAll(): void
+  /** The world's tap, if it has one now. */
+  tap(): Tap | undefined
   /** An exception that left a callback: the process would have crashed. */
   uncaught(process: Process, cause: unknown): void
 }
@@ -143,19 +162,20 @@ export class Process implements EventOwner {
   }
 
   #dial(host: string, port: number, handler: ConnectionHandler, options: DialOptions): Promise<Connection> {
+    const wire = new TappedWire(this, () => this.#port.tap())
     return new Promise((resolve, reject) => {
       if (!this.#alive) return
       this.#port.network
         .dial(
           host,
           port,
-          this.#gate(() => handler),
+          this.#gate(() => handler, wire),
           options,
         )
         .then(
           (connection) => {
             if (!this.#alive) connection.close()
-            else this.#input(() => resolve(this.#own(connection)))
+            else this.#input(() => resolve(this.#own(connection, wire)))
           },
           (cause: unknown) => this.#input(() => reject(cause)),
         )
@@ -177,17 +197,64 @@ export class Process implements EventOwner {
     return listener
   }
 
-  #own(connection: Connection): Connection {
+  #own(connection: Connection, wire?: TappedWire): Connection {
     this.#connections.add(connection)
-    return new GatedConnection(this, connection, () => this.#connections.delete(connection))
+    return new GatedConnection(this, connection, wire, () => this.#connections.delete(connection))
   }
 
-  #gate(handler: () => ConnectionHandler | undefined): ConnectionHandler {
+  #gate(handler: () => ConnectionHandler | undefined, wire?: TappedWire): ConnectionHandler {
     return {
-      onFrame: (frame) => this.#input(() => handler()?.onFrame(frame)),
+      onFrame: (frame) =>
+        this.#input(() => {
+          if (wire !== undefined && !wire.admitResponse(frame)) return
+          if (this.#alive) handler()?.onFrame(frame)
+        }),
       onClose: (reason) => this.#input(() => handler()?.onClose(reason)),
       onDrain: () => this.#input(() => handler()?.onDrain?.()),
     }
+  }
+}
+
+/** The client's side of a connection as the tap sees it; matches responses with their requests. */
+class TappedWire {
+  readonly #process: Process
+  readonly #tap: () => Tap | undefined
+  readonly #waiting = new Map<number, TappedRequest>()
+
+  constructor(process: Process, tap: () => Tap | undefined) {
+    this.#process = process
+    this.#tap = tap
+  }
+
+  admitRequest(buffers: readonly Buffer[]): boolean {
+    const tap = this.#tap()
+    if (tap === undefined) return true
+    let frame: Buffer | undefined
+    const head = (buffers[0]?.length ?? 0) >= 8 ? buffers[0]! : Buffer.concat(buffers)
+    const request: TappedRequest = {
+      apiKey: head.readInt16BE(0),
+      apiVersion: head.readInt16BE(2),
+      correlationId: head.readInt32BE(4),
+      frame: () => {
+        frame ??= Buffer.concat(buffers)
+        return frame
+      },
+    }
+    // The sender may reuse its buffers, so a frame that will be looked at later is copied now.
+    if (tap.onResponse !== undefined) {
+      request.frame()
+      this.#waiting.set(request.correlationId, request)
+    }
+    return tap.onRequest?.(this.#process, request) ?? true
+  }
+
+  admitResponse(frame: Buffer): boolean {
+    if (this.#waiting.size === 0) return true
+    const correlationId = frame.readInt32BE(0)
+    const request = this.#waiting.get(correlationId)
+    if (request === undefined) return true
+    this.#waiting.delete(correlationId)
+    return this.#tap()?.onResponse?.(this.#process, request, frame) ?? true
   }
 }
 
@@ -196,12 +263,14 @@ class GatedConnection implements Connection {
   readonly remote: string
   readonly #process: Process
   readonly #inner: Connection
+  readonly #wire: TappedWire | undefined
   readonly #onClose: () => void
 
-  constructor(process: Process, inner: Connection, onClose: () => void) {
+  constructor(process: Process, inner: Connection, wire: TappedWire | undefined, onClose: () => void) {
     this.remote = inner.remote
     this.#process = process
     this.#inner = inner
+    this.#wire = wire
     this.#onClose = onClose
   }
 
@@ -210,6 +279,9 @@ class GatedConnection implements Connection {
   }
 
   send(buffers: readonly Buffer[]): void {
+    if (!this.#process.alive) return
+    if (this.#wire !== undefined && !this.#wire.admitRequest(buffers)) return
+    // The tap may have killed the process.
     if (this.#process.alive) this.#inner.send(buffers)
   }
 

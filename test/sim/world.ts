@@ -6,7 +6,7 @@
 import type { Fs } from '../../src/base/fs.ts'
 import type { Scheduler } from '../../src/base/scope.ts'
 import { InProcessNetwork, type Route } from '../../src/net/in-process.ts'
-import { Process } from './process.ts'
+import { Process, type Tap } from './process.ts'
 import { SeededRandom } from './random.ts'
 import { type SimEvent, Timeline } from './timeline.ts'
 
@@ -32,6 +32,8 @@ export class World {
   readonly network: InProcessNetwork
   /** The test itself, which nobody kills: sleep and dial from here. */
   readonly outside: Process
+  /** Sees requests and responses of all processes. */
+  tap: Tap | undefined
   readonly #processes = new Map<string, Process>()
   readonly #seeds: SeededRandom
   readonly #latency: SeededRandom
@@ -192,6 +194,7 @@ export class World {
       random: this.#seeds.fork(),
       fs: noFs,
       cutAll: () => void this.network.cut((route) => route.from === name),
+      tap: () => this.tap,
       uncaught: (process, cause) => this.fail(new Error(`process ${process.name} crashed`, { cause })),
     }
   }
