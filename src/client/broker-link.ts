@@ -267,7 +267,7 @@ export class BrokerLink {
     return lane?.isPausing === true ? 1e9 : 1e6
   }
 
-  /** Rejects with retriable transport errors, with UnsupportedVersionError, or with ClosedError. */
+  /** Rejects with retriable transport errors, with VersionError, or with ClosedError. */
   call<A extends AnyApi>(api: A, input: RequestInput<A>, options: LaneCall): Promise<ResponseOf<A> | undefined> {
     let lane = this.#lanes.get(options.lane)
     if (lane === undefined) {

@@ -25,7 +25,7 @@ export interface RequestOptions {
   extraWaitMs?: number
   /** Highest version to use. */
   maxVersion?: number
-  /** Lowest version to use: below it the request rejects with UnsupportedVersionError. */
+  /** Lowest version to use: below it the request rejects with VersionError. */
   minVersion?: number
   /** Abandons the wait; the request itself may still be carried out. */
   signal?: AbortSignal
@@ -71,7 +71,7 @@ export class Client implements AsyncDisposable {
   /**
    * Sends one request and resolves with its answer, error codes included. One try. Rejects with retriable errors when
    * the broker cannot be reached or does not answer (NetworkError, TimeoutError, NoBrokerError, UnknownBrokerError),
-   * and with UnsupportedVersionError, ClosedError or AbortError.
+   * and with VersionError, ClosedError or AbortError.
    */
   request<A extends AnyApi>(
     api: A,

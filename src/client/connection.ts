@@ -9,9 +9,11 @@ import type { Connection as Transport } from '../base/network.ts'
 import type { Scope, TimerHandle } from '../base/scope.ts'
 import { connectionLost, NetworkError } from '../net/errors.ts'
 import { apiVersions } from '../protocol/api/api-versions.ts'
+import { allApis } from '../protocol/api/index.ts'
 import { BrokerError, errorCodes, ProtocolError } from '../protocol/errors.ts'
 import { correlationIdOf, decodeResponse, encodeRequest } from '../protocol/frame.ts'
 import type { AnyApi, RequestInput, ResponseOf } from '../protocol/schema.ts'
+import { NAME_BASED_PINS, negotiate, pickVersion, type VersionTable } from '../protocol/versions.ts'
 import type { Address } from './options.ts'
 
 /** What every connection of a client has in common. */
@@ -33,20 +35,6 @@ export interface CallOptions {
   readonly maxVersion?: number | undefined
   /** Called when the bytes are handed to the transport: from then on the outcome of a failed request is unknown. */
   readonly onSent?: (() => void) | undefined
-}
-
-/** A range of versions that a broker speaks. */
-export interface VersionRange {
-  readonly min: number
-  readonly max: number
-}
-
-/** The broker and this client have no version of an API in common. Code `ERR_UNSUPPORTED_VERSION`. Not retriable. */
-export class UnsupportedVersionError extends MillraceError {
-  override readonly name = 'UnsupportedVersionError'
-  constructor(message: string) {
-    super('ERR_UNSUPPORTED_VERSION', message)
-  }
 }
 
 interface Pending {
@@ -71,7 +59,7 @@ export class BrokerConnection {
   readonly #context: ConnectionContext
   readonly #pending = new Map<number, Pending>()
   #transport: Transport | undefined
-  #ranges: ReadonlyMap<number, VersionRange> = new Map()
+  #versions: VersionTable = new Map()
   #nextCorrelationId = 1
   #timer: TimerHandle | undefined
   #timerAt = Number.POSITIVE_INFINITY
@@ -85,7 +73,7 @@ export class BrokerConnection {
     this.address = address
   }
 
-  /** Dials, then asks for the API versions. Rejects with a retriable error, or with UnsupportedVersionError. */
+  /** Dials, then asks for the API versions. Rejects with a retriable error, or with VersionError. */
   static async open(context: ConnectionContext, node: number, to: Address): Promise<BrokerConnection> {
     const { host, port } = to
     const connection = new BrokerConnection(context, node, host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`)
@@ -119,23 +107,9 @@ export class BrokerConnection {
     return this.#closed !== undefined
   }
 
-  /** Versions that the broker advertised for an API. */
-  range(api: AnyApi): VersionRange | undefined {
-    return this.#ranges.get(api.key)
-  }
-
-  /** The version to speak. Throws UnsupportedVersionError. */
-  versionOf(api: AnyApi, minVersion = 0, maxVersion: number = api.maxVersion): number {
-    const range = this.#ranges.get(api.key)
-    const most = Math.min(maxVersion, api.maxVersion, this.#context.maxVersions.get(api.name) ?? api.maxVersion)
-    const least = Math.max(minVersion, api.minVersion)
-    if (range === undefined || range.max < least || range.min > most || least > most) {
-      const theirs = range === undefined ? 'no version' : `versions ${range.min} to ${range.max}`
-      throw new UnsupportedVersionError(
-        `broker ${this.address} speaks ${theirs} of ${api.name}, this call needs ${least} to ${most}: use a broker that is not older than Kafka 2.1, or another setting of maxVersions`,
-      )
-    }
-    return Math.min(range.max, most)
+  /** The version to speak: the highest possible; APIs whose newest versions need topic ids only when asked. Throws VersionError. */
+  versionOf(api: AnyApi, min: number | undefined, max: number | undefined): number {
+    return pickVersion(this.#versions, api, { min, max: max ?? NAME_BASED_PINS.get(api.name) })
   }
 
   /** Sends a request and resolves with its answer. Rejects with retriable errors when the connection ends first. */
@@ -209,10 +183,7 @@ export class BrokerConnection {
     this.#usedAt = this.#context.scope.scheduler.monotonic()
     let response: unknown
     try {
-      response =
-        pending.api.key === apiVersions.key
-          ? decodeApiVersions(pending.version, frame)
-          : decodeResponse(pending.api, pending.version, frame)
+      response = decodeResponse(pending.api, pending.version, frame)
     } catch (cause) {
       pending.reject(cause)
       return
@@ -305,9 +276,7 @@ export class BrokerConnection {
         continue
       }
       if (response.errorCode !== 0) throw new BrokerError(response.errorCode, `ApiVersions of broker ${this.address}`)
-      const ranges = new Map<number, VersionRange>()
-      for (const range of response.apiKeys) ranges.set(range.apiKey, { min: range.minVersion, max: range.maxVersion })
-      this.#ranges = ranges
+      this.#versions = negotiate(allApis, response.apiKeys, maxVersions)
       this.#wakeAt(this.#usedAt + this.#context.connectionMaxIdleMs)
       return
     }
@@ -326,9 +295,3 @@ export class BrokerConnection {
 
 /** While less than this is unsent, a request without answer counts as delivered to the transport. */
 const oneWayBytes = 1024 * 1024
-
-/** An UNSUPPORTED_VERSION answer to ApiVersions is written in version 0, whatever was asked. */
-function decodeApiVersions(version: number, frame: Buffer): unknown {
-  const errorCode = frame.length >= 6 ? frame.readInt16BE(4) : 0
-  return decodeResponse(apiVersions, errorCode === errorCodes.UNSUPPORTED_VERSION ? 0 : version, frame)
-}

@@ -2,7 +2,6 @@
 export { NoBrokerError } from './broker-link.ts'
 export { Client, type RequestOptions } from './client.ts'
 export { ClusterView, type NodeView, type PartitionView, type TopicView } from './cluster-view.ts'
-export { UnsupportedVersionError } from './connection.ts'
 export { Coordinators } from './coordinators.ts'
 export type { ClientEvent, LaneName } from './events.ts'
 export { Metadata } from './metadata.ts'
