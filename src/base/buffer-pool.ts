@@ -52,10 +52,8 @@ export class Lease {
 }
 
 export class BufferPool {
-  /** Bytes out on lease, whole buffers counted. */
-  leasedBytes = 0
-  /** Bytes kept for reuse. */
-  freeBytes = 0
+  #leasedBytes = 0
+  #freeBytes = 0
   readonly #free: Buffer[][] = Array.from({ length: CLASSES }, () => [])
   readonly #maxFreeBytes: number
   readonly #poison: boolean
@@ -65,6 +63,16 @@ export class BufferPool {
     const resolved = resolveOptions('BufferPool', table, options)
     this.#maxFreeBytes = resolved.maxFreeBytes
     this.#poison = resolved.poison
+  }
+
+  /** Bytes out on lease, whole buffers counted. */
+  get leasedBytes(): number {
+    return this.#leasedBytes
+  }
+
+  /** Bytes kept for reuse. */
+  get freeBytes(): number {
+    return this.#freeBytes
   }
 
   /** Capacity of the lease that `lease(minBytes)` would give, bytes. */
@@ -77,19 +85,19 @@ export class BufferPool {
     assert(minBytes >= 0, 'a lease has a size')
     const capacity = BufferPool.capacityFor(minBytes)
     const reused = capacity <= LARGEST_POOLED ? this.#free[classOf(capacity)]!.pop() : undefined
-    if (reused !== undefined) this.freeBytes -= capacity
-    this.leasedBytes += capacity
+    if (reused !== undefined) this.#freeBytes -= capacity
+    this.#leasedBytes += capacity
     return new Lease(this, reused ?? Buffer.allocUnsafeSlow(capacity))
   }
 
   /** For Lease only. */
   takeBack(bytes: Buffer): void {
     const capacity = bytes.length
-    this.leasedBytes -= capacity
-    assert(this.leasedBytes >= 0, 'no more bytes come back than were leased')
+    this.#leasedBytes -= capacity
+    assert(this.#leasedBytes >= 0, 'no more bytes come back than were leased')
     if (this.#poison) bytes.fill(0xcc)
-    if (capacity > LARGEST_POOLED || this.freeBytes + capacity > this.#maxFreeBytes) return
-    this.freeBytes += capacity
+    if (capacity > LARGEST_POOLED || this.#freeBytes + capacity > this.#maxFreeBytes) return
+    this.#freeBytes += capacity
     this.#free[classOf(capacity)]!.push(bytes)
   }
 }

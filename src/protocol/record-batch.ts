@@ -232,7 +232,7 @@ export class BatchBuilder {
   }
 
   #start(timestamp: number): void {
-    assert(this.#closed === undefined, 'a closed batch takes no records')
+    checkTimestamp(timestamp, 0)
     this.#baseTimestamp = timestamp
     this.maxTimestamp = timestamp
   }
@@ -279,6 +279,7 @@ export class BatchBuilder {
     writeInt64(batch, this.maxTimestamp, MAX_TIMESTAMP_AT)
     writeInt32(batch, this.count, COUNT_AT)
     this.#closed = batch
+    this.#bytes = NOTHING
     this.restamp(options.producerId, options.producerEpoch, options.baseSequence)
     return batch
   }
@@ -313,7 +314,6 @@ export class BatchBuilder {
     }
     lease.release()
     this.#lease = after
-    this.#bytes = after.bytes
     return after.bytes
   }
 }

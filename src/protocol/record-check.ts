@@ -2,7 +2,7 @@
  * The broker's side of record batches: is a produced batch fit for the log, the fields that the broker sets in place, and
  * the markers it writes itself. Batches are stored as they came; nothing here encodes records again.
  */
-import { MillraceError } from '../base/errors.ts'
+import { UnsupportedCompressionError } from './compression/codec.ts'
 import { crc32c } from './hash/crc32c.ts'
 import {
   ATTRIBUTES_AT,
@@ -47,12 +47,7 @@ export interface BatchRefusal {
     | 'records'
     | 'compression'
     | 'too-large'
-  readonly error:
-    | 'CORRUPT_MESSAGE'
-    | 'INVALID_RECORD'
-    | 'UNSUPPORTED_FOR_MESSAGE_FORMAT'
-    | 'UNSUPPORTED_COMPRESSION_TYPE'
-    | 'MESSAGE_TOO_LARGE'
+  readonly error: 'CORRUPT_MESSAGE' | 'INVALID_RECORD' | 'UNSUPPORTED_FOR_MESSAGE_FORMAT' | 'MESSAGE_TOO_LARGE'
   /** A sentence for the answer's error message. */
   readonly text: string
 }
@@ -72,7 +67,8 @@ export interface ValidateOptions {
 
 /**
  * Checks the batch at `bytes[from…]` as a client produced it: whole, magic 2, checksum, no control bit, count equal to the
- * offsets, consistent producer fields, every record inside and numbered 0, 1, 2 …. Returns undefined when it may be
+ * offsets, consistent producer fields, every record inside and numbered 0, 1, 2 …. Records of a codec that this runtime lacks
+ * are taken on trust, as they are stored as they came. Returns undefined when it may be
  * appended (its header then in `view`, if given). Never throws for bad input.
  */
 export function validateBatch(
@@ -101,8 +97,8 @@ export function validateBatch(
     return refusalOfHeader(view) ?? (options.records === false ? undefined : refusalOfRecords(view, options))
   } catch (cause) {
     if (cause instanceof CorruptBatchError) return refusalOf(cause)
-    if (!(cause instanceof MillraceError)) throw cause
-    return refuse('compression', 'UNSUPPORTED_COMPRESSION_TYPE', cause.message)
+    if (cause instanceof UnsupportedCompressionError) return undefined
+    throw cause
   }
 }
 
@@ -131,10 +127,8 @@ function refusalOfHeader(view: BatchView): BatchRefusal | undefined {
   if (view.count === 0 || view.count !== offsets) {
     return refuse('count', 'INVALID_RECORD', `${view.count} records for ${offsets} offsets`)
   }
-  const idempotent = view.producerId >= 0
-  const consistent = idempotent
-    ? view.producerEpoch >= 0 && view.baseSequence >= 0
-    : view.baseSequence < 0 && !view.isTransactional
+  // Without a producer id the other two fields mean nothing: some clients leave them 0.
+  const consistent = view.producerId >= 0 ? view.producerEpoch >= 0 && view.baseSequence >= 0 : !view.isTransactional
   if (consistent) return undefined
   const fields = `producer ${view.producerId}, epoch ${view.producerEpoch}, sequence ${view.baseSequence}`
   return refuse('producer', 'INVALID_RECORD', `${fields} do not go together`)

@@ -104,7 +104,7 @@ export function readInt64(bytes: Buffer, at: number): number {
 
 /** `value` limited to the range in which numbers are exact. */
 export function saturate(value: number): number {
-  return value > MAX_EXACT ? MAX_EXACT : value < -MAX_EXACT ? -MAX_EXACT : value
+  return Math.max(-MAX_EXACT, Math.min(MAX_EXACT, value))
 }
 
 export function writeInt32(bytes: Buffer, value: number, at: number): void {

@@ -2,6 +2,7 @@
  * Zigzag varints of records: how long they are, and writing them into memory that is large enough. Reading is inlined in
  * RecordCursor, with its slow paths here.
  */
+import { saturate } from './record-format.ts'
 
 /** Bytes of an int32 as zigzag varint. */
 export function varintSize(value: number): number {
@@ -66,11 +67,7 @@ export function varlongAt(bytes: Buffer, at: number, end: number): number {
     unit *= 0x80
   }
   const value = (bytes[at]! & 1) === 0 ? half : -half - 1
-  return value > Number.MAX_SAFE_INTEGER
-    ? Number.MAX_SAFE_INTEGER
-    : value < -Number.MAX_SAFE_INTEGER
-      ? -Number.MAX_SAFE_INTEGER
-      : value
+  return saturate(value)
 }
 
 /** The zigzag varint in `bytes[at, end)`, exactly. */

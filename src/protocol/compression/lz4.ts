@@ -9,7 +9,7 @@
  */
 import { xxhash32 } from '../hash/xxhash32.ts'
 import { type Codec, CompressionError, overLimit } from './codec.ts'
-import { copyMatch, copySpan } from './copy.ts'
+import { Copier, copySpan, SLACK, viewOf } from './copy.ts'
 
 const MAGIC = 0x184d2204
 const SKIPPABLE = 0x184d2a50
@@ -58,7 +58,7 @@ function compress(bytes: Buffer, from: number, to: number): Buffer {
   output[6] = (xxhash32(output, 4, 6) >>> 8) & 0xff
   const bits = Math.max(8, Math.min(MAX_TABLE_BITS, 32 - Math.clz32(Math.max(1, Math.min(size, block) - 1))))
   const table = new Int32Array(1 << bits)
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const view = viewOf(bytes)
   let at = 7
   for (let start = from; start < to; start += block) {
     const end = Math.min(to, start + block)
@@ -202,7 +202,8 @@ function skipped(bytes: Buffer, at: number, to: number): number {
 
 function decompress(bytes: Buffer, from: number, to: number, maxBytes: number): Buffer {
   if (from === to) fail(from, 'no data')
-  const output = Buffer.allocUnsafeSlow(measure(bytes, from, to, maxBytes))
+  const output = Buffer.allocUnsafeSlow(measure(bytes, from, to, maxBytes) + SLACK)
+  const copier = new Copier(bytes, output)
   let out = 0
   for (let at = from; at < to; ) {
     const after = skipped(bytes, at, to)
@@ -224,7 +225,7 @@ function decompress(bytes: Buffer, from: number, to: number, maxBytes: number): 
       out =
         header >= UNCOMPRESSED
           ? copySpan(bytes, at, checkAt, output, out)
-          : readBlock(bytes, at, checkAt, output, out, frame.linked ? frameOut : out)
+          : readBlock(bytes, at, checkAt, copier, out, frame.linked ? frameOut : out)
       at = checkAt + (frame.blockChecksums ? 4 : 0)
     }
     if (frame.contentChecksum) {
@@ -232,7 +233,7 @@ function decompress(bytes: Buffer, from: number, to: number, maxBytes: number): 
       at += 4
     }
   }
-  return output
+  return output.subarray(0, out)
 }
 
 /** Walks all frames without output: their exact decompressed size. After it every length is known to lie inside. */
@@ -308,12 +309,12 @@ function measureBlock(bytes: Buffer, from: number, to: number): number {
   }
 }
 
-/** Decompresses a measured block to `output` at `outputAt`. Matches may reach back to `windowFrom`. Returns the end. */
+/** Decompresses a measured block to the output at `outputAt`. Matches may reach back to `windowFrom`. Returns the end. */
 function readBlock(
   bytes: Buffer,
   from: number,
   to: number,
-  output: Buffer,
+  copier: Copier,
   outputAt: number,
   windowFrom: number,
 ): number {
@@ -330,7 +331,8 @@ function readBlock(
       }
     }
     if (literals > 0) {
-      out = copySpan(bytes, at, at + literals, output, out)
+      copier.literals(at, at + literals, out)
+      out += literals
       at += literals
     }
     if (at === to) return out
@@ -345,7 +347,7 @@ function readBlock(
         match += more
       }
     }
-    copyMatch(output, out, offset, match)
+    copier.match(out, offset, match)
     out += match
   }
 }

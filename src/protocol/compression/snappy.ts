@@ -6,7 +6,7 @@
  *   raw      length uvarint · { literal | copy }*     the low two bits of a tag say which
  */
 import { type Codec, CompressionError, overLimit } from './codec.ts'
-import { copyMatch, copySpan } from './copy.ts'
+import { Copier, copySpan, SLACK, viewOf } from './copy.ts'
 
 const CHUNK = 64 * 1024
 const HEADER = 16
@@ -63,7 +63,7 @@ function writeRaw(bytes: Buffer, from: number, to: number, output: Buffer, at: n
     length >>>= 7
   }
   output[next++] = length
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const view = viewOf(bytes)
   for (let start = from; start < to; start += CHUNK) {
     next = writeFragment(view, bytes, start, Math.min(to, start + CHUNK), output, next, table)
   }
@@ -176,9 +176,9 @@ function decompress(bytes: Buffer, from: number, to: number, maxBytes: number): 
   if (!hasXerialHeader(bytes, from, to)) {
     const length = declaredLength(bytes, from, to)
     if (length > maxBytes) throw overLimit('snappy', maxBytes, from)
-    const output = Buffer.allocUnsafeSlow(length)
-    readRaw(bytes, from, to, output, 0, length)
-    return output
+    const output = Buffer.allocUnsafeSlow(length + SLACK)
+    readRaw(bytes, from, to, new Copier(bytes, output), 0, length)
+    return output.subarray(0, length)
   }
   let total = 0
   for (let at = from + HEADER; at < to; ) {
@@ -187,16 +187,17 @@ function decompress(bytes: Buffer, from: number, to: number, maxBytes: number): 
     if (total > maxBytes) throw overLimit('snappy', maxBytes, at)
     at = end
   }
-  const output = Buffer.allocUnsafeSlow(total)
+  const output = Buffer.allocUnsafeSlow(total + SLACK)
+  const copier = new Copier(bytes, output)
   let written = 0
   for (let at = from + HEADER; at < to; ) {
     const end = chunkEnd(bytes, at, to)
     const length = declaredLength(bytes, at + 4, end)
-    readRaw(bytes, at + 4, end, output, written, length)
+    readRaw(bytes, at + 4, end, copier, written, length)
     written += length
     at = end
   }
-  return output
+  return output.subarray(0, total)
 }
 
 function chunkEnd(bytes: Buffer, at: number, to: number): number {
@@ -206,8 +207,8 @@ function chunkEnd(bytes: Buffer, at: number, to: number): number {
   return at + 4 + size
 }
 
-/** Decompresses one raw block into `output[outputFrom, outputFrom + length)`, which it must fill exactly. */
-function readRaw(bytes: Buffer, from: number, to: number, output: Buffer, outputFrom: number, length: number): void {
+/** Decompresses one raw block into the output's `[outputFrom, outputFrom + length)`, which it must fill exactly. */
+function readRaw(bytes: Buffer, from: number, to: number, copier: Copier, outputFrom: number, length: number): void {
   const outputTo = outputFrom + length
   let at = from
   while (bytes[at]! >= 0x80) at++
@@ -229,7 +230,7 @@ function readRaw(bytes: Buffer, from: number, to: number, output: Buffer, output
       }
       size += 1
       if (size > to - at || size > outputTo - out) fail(tagAt, `literal of ${size} bytes does not fit`)
-      copySpan(bytes, at, at + size, output, out)
+      copier.literals(at, at + size, out)
       at += size
       out += size
       continue
@@ -253,7 +254,7 @@ function readRaw(bytes: Buffer, from: number, to: number, output: Buffer, output
     if (offset === 0 || offset > out - outputFrom)
       fail(tagAt, `copy from ${offset} bytes back, ${out - outputFrom} are there`)
     if (size > outputTo - out) fail(tagAt, `copy of ${size} bytes does not fit`)
-    copyMatch(output, out, offset, size)
+    copier.match(out, offset, size)
     out += size
   }
   if (out !== outputTo) fail(to, `${length} bytes declared, ${out - outputFrom} made`)
