@@ -235,13 +235,7 @@ export class Reader {
     const to = at + length
     this.at = to
     if (length === 0) return ''
-    const bytes = this.bytes
-    if (length <= 24) {
-      let seen = 0
-      for (let i = at; i < to; i++) seen |= bytes[i]!
-      if (seen < 0x80) return bytes.toString('latin1', at, to)
-    }
-    return bytes.toString('utf8', at, to)
+    return this.bytes.toString('utf8', at, to)
   }
 
   /** `length` bytes, as a subarray. */

@@ -64,19 +64,27 @@ function mayBeOmitted(field: AnyField): boolean {
   return own !== undefined || tag !== undefined || since !== undefined || until !== undefined
 }
 
-/** Whether `value` is the default of `field`, so that a tagged field is left out. */
-function isDefault(field: AnyField, value: unknown): boolean {
-  if (value === undefined) return true
+/** Tells whether a value is the default of `field`, so that a tagged field is left out. */
+function defaultTest(field: AnyField): (value: unknown) => boolean {
   const own = defaultOf(field)
-  if (value === null || own === null) return value === own
   const { type } = field
-  if (type.kind === 'array') return (value as readonly unknown[]).length === 0
-  if (type.kind === 'struct') {
-    const struct = value as Record<string, unknown>
-    return Object.entries(type.fields).every(([name, inner]) => isDefault(inner, struct[name]))
+  if (own === null) return (value) => value === undefined || value === null
+  if (type.kind === 'array') {
+    return (value) => value === undefined || (value !== null && (value as readonly unknown[]).length === 0)
   }
-  if (type.name === 'bytes') return (value as Buffer).length === 0
-  return value === own
+  if (type.kind === 'struct') {
+    const tests = Object.entries(type.fields).map(([name, inner]) => ({ name, test: defaultTest(inner) }))
+    return (value) => {
+      if (value === undefined || value === own) return true
+      if (value === null) return false
+      for (const { name, test } of tests) if (!test((value as Record<string, unknown>)[name])) return false
+      return true
+    }
+  }
+  if (type.name === 'bytes') {
+    return (value) => value === undefined || (value !== null && (value as Buffer).length === 0)
+  }
+  return (value) => value === undefined || value === own
 }
 
 function structCodec(fields: Fields, context: Context): Codec {
@@ -85,17 +93,19 @@ function structCodec(fields: Fields, context: Context): Codec {
   const shape = newShape()
   const names = entries.map(([name]) => name)
   const reads: Read[] = []
-  const tagged: { tag: number; name: string; field: AnyField; codec: Codec; index: number }[] = []
+  const tagged: { tag: number; name: string; isDefault: (value: unknown) => boolean; codec: Codec }[] = []
   const putNames: string[] = []
   const puts: Write[] = []
   const putDefaults: unknown[] = []
-  const absent: [string, AnyField][] = []
+  const absent: { name: string; isDefault: (value: unknown) => boolean }[] = []
   let minBytes = flexible ? 1 : 0
-  for (const [index, [name, field]] of entries.entries()) {
+  for (const [name, field] of entries) {
     const value = defaultOf(field)
     if (!isPresent(field, version)) {
       reads.push(() => value)
-      if (strict && field.options.ignorable !== true && field.options.alternative !== true) absent.push([name, field])
+      if (strict && field.options.ignorable !== true && field.options.alternative !== true) {
+        absent.push({ name, isDefault: defaultTest(field) })
+      }
       continue
     }
     const inner = { ...context, path: `${path}.${name}` }
@@ -104,7 +114,7 @@ function structCodec(fields: Fields, context: Context): Codec {
     if (tag !== undefined) {
       if (!flexible) throw new ProtocolError(`${path}.${name}: a tagged field in an inflexible version`)
       reads.push(() => value)
-      tagged.push({ tag, name, field, codec, index })
+      tagged.push({ tag, name, isDefault: defaultTest(field), codec })
       continue
     }
     minBytes += codec.minBytes
@@ -139,12 +149,12 @@ function structCodec(fields: Fields, context: Context): Codec {
 
   const writeTags = (w: Writer, source: Record<string, unknown>): void => {
     let count = 0
-    for (const { name, field } of tagged) if (!isDefault(field, source[name])) count += 1
+    for (const { name, isDefault } of tagged) if (!isDefault(source[name])) count += 1
     w.uvarint(count)
     if (count === 0) return
-    for (const { tag, name, field, codec } of tagged) {
+    for (const { tag, name, isDefault, codec } of tagged) {
       const value = source[name]
-      if (isDefault(field, value)) continue
+      if (isDefault(value)) continue
       w.uvarint(tag)
       const open = w.openSized()
       codec.write(w, value)
@@ -153,8 +163,8 @@ function structCodec(fields: Fields, context: Context): Codec {
   }
 
   const refuseAbsent = (source: Record<string, unknown>): void => {
-    for (const [name, field] of absent) {
-      if (isDefault(field, source[name])) continue
+    for (const { name, isDefault } of absent) {
+      if (isDefault(source[name])) continue
       throw new ProtocolError(`${path} v${version} cannot carry ${name}: the peer is too old for it`)
     }
   }

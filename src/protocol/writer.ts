@@ -33,7 +33,7 @@ export class Writer {
   #spanBytes = 0
 
   /** `initialBytes`: first size of the chunk; it doubles when full. */
-  constructor(initialBytes = 512) {
+  constructor(initialBytes = 256) {
     this.bytes = Buffer.allocUnsafe(initialBytes)
     this.#limit = initialBytes
   }
@@ -229,6 +229,7 @@ export class Writer {
       if (i === length) return length
       this.at = at
     }
+    if (length > MAX_STRING_BYTES) outOfRange('string', `${length} characters`)
     const size = length * 3
     const at = this.reserve(size)
     const written = this.bytes.write(value, at, size, 'utf8')
