@@ -1,5 +1,5 @@
 /** A promise with its two ends outside. The executor's owner settles it exactly once; later calls change nothing. */
-export interface Deferred<T> {
+export interface Deferred<T = void> {
   readonly promise: Promise<T>
   resolve(value: T): void
   reject(cause: unknown): void

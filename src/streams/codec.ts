@@ -60,6 +60,15 @@ export function encodeTo<T>(codec: Codec<T>, value: T, writer: ValueWriter): voi
   }
 }
 
+/** The value's bytes as an array of their own. Throws CodecError. */
+export function encodeValue<T>(codec: Codec<T>, value: T): Uint8Array {
+  try {
+    return codec.encode(value)
+  } catch (cause) {
+    throw codecError(codec, `cannot encode ${describeValue(value)}`, cause)
+  }
+}
+
 /** The value in `buffer[from, to)`. Throws CodecError. */
 export function decodeFrom<T>(codec: Codec<T>, buffer: Buffer, from: number, to: number): T {
   try {

@@ -1,0 +1,82 @@
+/**
+ * Changelog: the writes of one task's table to its topic partition, and what their acknowledgements tell: where the
+ * changelog stands, and whether somebody else wrote to it. Only the task of the partition writes there; a delivered batch
+ * that does not begin where the last one ended means a stale instance did too (it could not be fenced: produced records
+ * are not), and what it wrote must be written over.
+ * Owner of the expected offset: this object; the checkpoint reads `position`.
+ */
+import type { MillraceError } from '../base/errors.ts'
+import type { DeliveryObserver, ProducerPort } from './port.ts'
+
+/** Offsets [from, to) of a changelog that this instance did not write. */
+export interface ForeignRange {
+  readonly from: number
+  readonly to: number
+}
+
+export class Changelog implements DeliveryObserver {
+  readonly topic: string
+  readonly partition: number
+  pending = 0
+  failure: MillraceError | undefined
+  /** The offset behind the last acknowledged record of ours: what the store has once they are applied. */
+  position: number
+  readonly #producer: ProducerPort
+  readonly #changed: () => void
+  readonly #foreign: (range: ForeignRange) => void
+
+  constructor(
+    at: { topic: string; partition: number; position: number },
+    producer: ProducerPort,
+    changed: () => void,
+    foreign: (range: ForeignRange) => void,
+  ) {
+    this.topic = at.topic
+    this.partition = at.partition
+    this.position = at.position
+    this.#producer = producer
+    this.#changed = changed
+    this.#foreign = foreign
+  }
+
+  /** Sends one changelog record, always to the task's own partition. `valueFrom` < 0: a deletion. False: producer full. */
+  append(
+    timestamp: number,
+    keys: Buffer,
+    keyFrom: number,
+    keyTo: number,
+    values: Buffer,
+    valueFrom: number,
+    valueTo: number,
+  ): boolean {
+    this.pending += 1
+    const deleted = valueFrom < 0
+    return this.#producer.append(
+      this.topic,
+      this.partition,
+      timestamp,
+      keys,
+      keyFrom,
+      keyTo,
+      deleted ? null : values,
+      deleted ? 0 : valueFrom,
+      deleted ? 0 : valueTo,
+      undefined,
+      this,
+    )
+  }
+
+  delivered(_topic: string, _partition: number, baseOffset: number, count: number): void {
+    if (baseOffset > this.position) this.#foreign({ from: this.position, to: baseOffset })
+    // A duplicate that the broker recognised may come without an offset (−1): its records lie where they were first put.
+    this.position = baseOffset < 0 ? this.position + count : Math.max(this.position, baseOffset + count)
+    this.pending -= count
+    if (this.pending === 0) this.#changed()
+  }
+
+  failed(error: MillraceError, _topic: string, _partition: number, count: number): void {
+    this.pending -= count
+    this.failure ??= error
+    this.#changed()
+  }
+}
