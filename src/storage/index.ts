@@ -1,0 +1,25 @@
+/** The public door of storage: `millrace/storage`. */
+export {
+  type BulkLoad,
+  type Checkpoint,
+  type KeyLike,
+  maxCheckpointStateBytes,
+  maxKeyBytes,
+  maxValueBytes,
+  type Snapshot,
+  Span,
+  type StorageEngine,
+  type Store,
+  type StoreBatch,
+  type StoreDirectory,
+  type StoreIterator,
+  type StoreJob,
+  type StoreRange,
+  type StoreReader,
+  type StoreStats,
+  spaceCount,
+} from './contract.ts'
+export { encodePart, storePath } from './directory.ts'
+export { StoreError, type StoreErrorCode } from './errors.ts'
+export { MemoryEngine, type MemoryEngineOptions } from './memory-engine.ts'
+export { nodeFs } from './node-fs.ts'

@@ -1,0 +1,60 @@
+/** The memory engine: tables that live as long as the process. Owns the list of its open stores. */
+import { custom, int, type OptionTable, resolveOptions } from '../base/options.ts'
+import type { Random } from '../base/scope.ts'
+import type { StorageEngine, Store, StoreDirectory } from './contract.ts'
+import { storePath } from './directory.ts'
+import { StoreError } from './errors.ts'
+import { MemoryStore } from './memory-store.ts'
+
+export interface MemoryEngineOptions {
+  /** Memory that one store may take for entries, bytes; a put above it fails with ERR_STORE_NOSPACE. Default 8 GiB. */
+  readonly maxStoreBytes?: number
+  /** Seeds the hash of keys, so that nobody can choose keys that collide. Default: a fixed seed. */
+  readonly random?: Random | null
+}
+
+const optionTable: OptionTable<MemoryEngineOptions> = {
+  maxStoreBytes: int({ default: 8 * 2 ** 30, min: 65_536, max: 15 * 2 ** 30 }),
+  random: custom<Random | null>({
+    default: null,
+    accepts: (value) => value === null || typeof (value as Random).next === 'function',
+    says: 'must be a Random',
+  }),
+}
+
+/** Keeps tables in memory, outside the JavaScript heap. A closed store is gone: recovery starts from the changelog. */
+export class MemoryEngine implements StorageEngine {
+  readonly name = 'memory'
+  readonly #maxBytes: number
+  readonly #random: Random | null
+  readonly #stores = new Map<string, MemoryStore>()
+
+  /** Throws OptionError. */
+  constructor(options?: MemoryEngineOptions) {
+    const resolved = resolveOptions('memory engine', optionTable, options)
+    this.#maxBytes = resolved.maxStoreBytes
+    this.#random = resolved.random
+  }
+
+  async open(directory: StoreDirectory): Promise<Store> {
+    const path = storePath(directory)
+    const name = `${directory.group}/${directory.table}/${directory.partition}`
+    if (this.#stores.has(path)) throw new StoreError('ERR_STORE_LOCKED', name, 'it is open already')
+    const store = new MemoryStore({
+      name,
+      maxBytes: this.#maxBytes,
+      seed: this.#random === null ? 0x51ed270b : this.#random.bytes(4).readInt32LE(0),
+      onClose: () => this.#stores.delete(path),
+    })
+    this.#stores.set(path, store)
+    return store
+  }
+
+  async close(): Promise<void> {
+    for (const store of [...this.#stores.values()]) await store.close()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+}
