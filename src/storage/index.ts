@@ -21,5 +21,5 @@ export {
 } from './contract.ts'
 export { encodePart, storePath } from './directory.ts'
 export { StoreError, type StoreErrorCode } from './errors.ts'
-export { MemoryEngine, type MemoryEngineOptions } from './memory-engine.ts'
+export { MemoryEngine, type MemoryEngineOptions, memoryEngine } from './memory-engine.ts'
 export { nodeFs } from './node-fs.ts'

@@ -58,3 +58,8 @@ export class MemoryEngine implements StorageEngine {
     return this.close()
   }
 }
+
+/** A new memory engine. Throws OptionError. */
+export function memoryEngine(options?: MemoryEngineOptions): StorageEngine {
+  return new MemoryEngine(options)
+}
