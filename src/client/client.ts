@@ -3,7 +3,7 @@
  * (producers, consumers, memberships), and closes them in order. No logic of its own.
  */
 import { ClosedError, OptionError } from '../base/errors.ts'
-import { resolveOptions } from '../base/options.ts'
+import { type Resolved, resolveOptions } from '../base/options.ts'
 import type { Scope } from '../base/scope.ts'
 import { defaultScope } from '../net/default-scope.ts'
 import { allApis } from '../protocol/api/index.ts'
@@ -13,6 +13,8 @@ import { Coordinators } from './coordinators.ts'
 import type { LaneName } from './events.ts'
 import { Metadata } from './metadata.ts'
 import { type ClientOptions, clientOptionTable, parseBrokers } from './options.ts'
+import type { ProducerOptions } from './producer/options.ts'
+import { Producer } from './producer/producer.ts'
 import { type Destination, RequestRouter } from './request-router.ts'
 
 /** How a request is sent. */
@@ -44,7 +46,7 @@ export class Client implements AsyncDisposable {
   readonly coordinators: Coordinators
   readonly #links: BrokerLinks
   readonly #router: RequestRouter
-  readonly #requestTimeoutMs: number
+  readonly #options: Resolved<Omit<ClientOptions, 'scope'>>
   readonly #owned = new Set<Owned>()
   #closing: Promise<void> | undefined
 
@@ -61,7 +63,7 @@ export class Client implements AsyncDisposable {
     if (faults.length > 0) throw new OptionError('Client', faults)
     this.scope = scope ?? defaultScope()
     const context: LinkContext = { ...resolved, scope: this.scope, maxVersions }
-    this.#requestTimeoutMs = resolved.requestTimeoutMs
+    this.#options = resolved
     this.#links = new BrokerLinks(context, addresses)
     this.metadata = new Metadata(this.#links, resolved)
     this.coordinators = new Coordinators(this.#links)
@@ -80,9 +82,22 @@ export class Client implements AsyncDisposable {
     options: RequestOptions = {},
   ): Promise<ResponseOf<A>> {
     if (this.#closing !== undefined) return Promise.reject(new ClosedError('the client'))
-    const { lane = 'control', timeoutMs = this.#requestTimeoutMs, extraWaitMs = 0, minVersion, maxVersion } = options
+    const {
+      lane = 'control',
+      timeoutMs = this.#options.requestTimeoutMs,
+      extraWaitMs = 0,
+      minVersion,
+      maxVersion,
+    } = options
     const call = { lane, timeoutMs: timeoutMs + extraWaitMs, minVersion, maxVersion }
     return this.#router.request(api, to, input, call, options.signal)
+  }
+
+  /** A producer of its own: order, memory limit and identity are per producer. Throws OptionError. */
+  producer(options?: ProducerOptions): Producer {
+    const { retryBackoffMs, retryBackoffMaxMs } = this.#options
+    const context = { links: this.#links, metadata: this.metadata, retryBackoffMs, retryBackoffMaxMs }
+    return this.#own(new Producer(context, options))
   }
 
   /** Closes the sockets of a lane whose owner is gone. */
@@ -98,6 +113,12 @@ export class Client implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
+  }
+
+  #own<T extends Owned>(part: T): T {
+    if (this.#closing !== undefined) throw new ClosedError('the client')
+    this.#owned.add(part)
+    return part
   }
 
   async #close(): Promise<void> {

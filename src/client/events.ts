@@ -35,6 +35,8 @@ export type ClientEvent =
   | { readonly type: 'metadata'; readonly version: number; readonly why: readonly string[] }
   /** The cluster could not be asked; it is tried again. */
   | { readonly type: 'metadataFailed'; readonly attempt: number; readonly retryInMs: number; readonly error: Error }
+  /** Records wait for a topic that does not exist, or may not be used. */
+  | { readonly type: 'topicMissing'; readonly topic: string; readonly error: string }
   /** A batch is sent again. */
   | {
       readonly type: 'produceRetry'

@@ -1,0 +1,33 @@
+/**
+ * Outcome: what a broker's answer, or its absence, means for a produced batch. A table and a function, no state.
+ */
+import { errorCodes, kafkaError } from '../../protocol/errors.ts'
+
+/**
+ * `delivered` it is there · `retry` send it again, it was certainly not written · `retryMaybe` send it again, it may have
+ * been written · `split` too large: in halves · `sequence` the broker's sequence state and ours differ · `failed` this
+ * batch is refused for good · `fatal` this producer is.
+ */
+export type Outcome = 'delivered' | 'retry' | 'retryMaybe' | 'split' | 'sequence' | 'failed' | 'fatal'
+
+const special: ReadonlyMap<number, Outcome> = new Map<number, Outcome>([
+  [errorCodes.NONE, 'delivered'],
+  // An earlier try was written and its answer lost.
+  [errorCodes.DUPLICATE_SEQUENCE_NUMBER, 'delivered'],
+  // Written by the leader, not by enough replicas in time.
+  [errorCodes.REQUEST_TIMED_OUT, 'retryMaybe'],
+  [errorCodes.NOT_ENOUGH_REPLICAS_AFTER_APPEND, 'retryMaybe'],
+  [errorCodes.MESSAGE_TOO_LARGE, 'split'],
+  [errorCodes.RECORD_LIST_TOO_LARGE, 'split'],
+  [errorCodes.OUT_OF_ORDER_SEQUENCE_NUMBER, 'sequence'],
+  [errorCodes.UNKNOWN_PRODUCER_ID, 'sequence'],
+  [errorCodes.INVALID_PRODUCER_EPOCH, 'sequence'],
+  [errorCodes.CLUSTER_AUTHORIZATION_FAILED, 'fatal'],
+  [errorCodes.UNSUPPORTED_VERSION, 'fatal'],
+  [errorCodes.PRODUCER_FENCED, 'fatal'],
+])
+
+/** What to do about a partition's error code in a Produce response. */
+export function outcomeOf(errorCode: number): Outcome {
+  return special.get(errorCode) ?? (kafkaError(errorCode).retriable ? 'retry' : 'failed')
+}

@@ -1,0 +1,270 @@
+/**
+ * Sink: the outbox of one broker (idea: franz-go's sink).
+ * Owns   the Produce requests in flight to it, at most `maxInFlight`, and the list of queues that have something for it.
+ * Reads  PartitionQueue.next.   Never  settles promises or decides about order: PartitionQueue does.
+ * A request takes one batch of each queue, in turn, up to `maxRequestBytes`. Start at `drain`. The sink with node -1
+ * keeps the queues of partitions that have no leader; it sends nothing.
+ */
+import { describeError, MillraceError } from '../../base/errors.ts'
+import { produce } from '../../protocol/api/produce.ts'
+import { BrokerError, kafkaError, ProtocolError } from '../../protocol/errors.ts'
+import type { ResponseOf } from '../../protocol/schema.ts'
+import { ZERO_UUID } from '../../protocol/uuid.ts'
+import type { BrokerLinks } from '../broker-link.ts'
+import { UnknownBrokerError } from '../request-router.ts'
+import type { ProducerBatch } from './batch.ts'
+import { FatalProducerError, fatalProducerCodes } from './errors.ts'
+import type { ProducerHost } from './host.ts'
+import { outcomeOf } from './outcome.ts'
+import type { Outbox, PartitionQueue } from './partition-queue.ts'
+
+/** One batch in a request. */
+interface Part {
+  readonly queue: PartitionQueue
+  readonly batch: ProducerBatch
+  answered: boolean
+}
+
+/** A request on its way. */
+interface Sent {
+  /** By topic name, and by topic id where there is one; then by partition. */
+  readonly topics: Map<string, Map<number, Part>>
+  readonly parts: Part[]
+  /** Bytes were handed to a socket: without an answer, nobody knows. */
+  handed: boolean
+}
+
+type PartitionAnswer = ResponseOf<typeof produce>['responses'][number]['partitionResponses'][number]
+
+const acksCode = { all: -1, leader: 1, none: 0 } as const
+/** The last version that names topics. */
+const namedVersion = 12
+
+export class Sink implements Outbox {
+  readonly node: number
+  readonly #host: ProducerHost
+  readonly #links: BrokerLinks
+  readonly #ackTimeoutMs: number
+  readonly #queues = new Set<PartitionQueue>()
+  readonly #sent = new Set<Sent>()
+  #busy = false
+
+  constructor(host: ProducerHost, links: BrokerLinks, node: number) {
+    this.node = node
+    this.#host = host
+    this.#links = links
+    // The broker's own limit for gathering acks ends before ours for hearing from it.
+    this.#ackTimeoutMs = Math.max(1, Math.floor(links.context.requestTimeoutMs / 2))
+  }
+
+  /** Requests that wait for an answer. */
+  get inFlight(): number {
+    return this.#sent.size
+  }
+
+  /** Queues with something to send. */
+  get queues(): ReadonlySet<PartitionQueue> {
+    return this.#queues
+  }
+
+  enlist(queue: PartitionQueue): void {
+    this.#queues.add(queue)
+  }
+
+  delist(queue: PartitionQueue): void {
+    this.#queues.delete(queue)
+  }
+
+  poke(): void {
+    this.drain(false)
+  }
+
+  /** Sends what may be sent now. `slotFreed`: an answer has just come in. */
+  drain(slotFreed: boolean): void {
+    if (this.node < 0 || this.#busy) return
+    this.#busy = true
+    while (this.#sent.size < this.#host.options.maxInFlight) {
+      const sent = this.#collect(slotFreed)
+      if (sent === undefined) break
+      this.#send(sent)
+    }
+    this.#busy = false
+  }
+
+  /** Gives up on everything in flight. Its memory is not reused: sockets may still be sending from it. */
+  abandon(error: MillraceError): void {
+    const requests = [...this.#sent]
+    this.#sent.clear()
+    for (const { parts } of requests) {
+      for (const { queue, batch, answered } of parts) {
+        if (!answered) batch.failed(error, queue.topic, queue.partition, true)
+      }
+    }
+  }
+
+  #collect(slotFreed: boolean): Sent | undefined {
+    const now = this.#host.scope.scheduler.monotonic()
+    let room = this.#host.options.maxRequestBytes
+    let sent: Sent | undefined
+    for (const queue of [...this.#queues]) {
+      if (!queue.hasWork) {
+        this.#queues.delete(queue)
+        continue
+      }
+      const batch = queue.next(now, sent === undefined ? Number.POSITIVE_INFINITY : room, slotFreed)
+      if (batch === undefined) continue
+      sent ??= { topics: new Map(), parts: [], handed: false }
+      const part: Part = { queue, batch, answered: false }
+      let partitions = sent.topics.get(queue.topic)
+      if (partitions === undefined) {
+        partitions = new Map()
+        sent.topics.set(queue.topic, partitions)
+      }
+      partitions.set(queue.partition, part)
+      sent.parts.push(part)
+      // To the end of the list: the next request begins with the others.
+      this.#queues.delete(queue)
+      if (queue.hasWork) this.#queues.add(queue)
+      room -= batch.bytes!.length
+      if (room <= 0) break
+    }
+    return sent
+  }
+
+  #send(sent: Sent): void {
+    const link = this.#links.node(this.node)
+    this.#sent.add(sent)
+    if (link === undefined) {
+      this.#host.scope.scheduler.immediate(() =>
+        this.#lost(sent, new UnknownBrokerError(`broker ${this.node} is gone`)),
+      )
+      return
+    }
+    const { view } = this.#host.metadata
+    const { acks } = this.#host.options
+    let named = false
+    const topicData = []
+    for (const [name, partitions] of [...sent.topics]) {
+      const topicId = view.topic(name)?.id ?? ZERO_UUID
+      if (topicId === ZERO_UUID) named = true
+      else sent.topics.set(topicId, partitions)
+      const partitionData = []
+      for (const [index, { batch }] of partitions) partitionData.push({ index, records: batch.bytes! })
+      topicData.push({ name, topicId, partitionData })
+    }
+    const input = { transactionalId: null, acks: acksCode[acks], timeoutMs: this.#ackTimeoutMs, topicData }
+    const call = {
+      lane: 'produce',
+      timeoutMs: this.#links.context.requestTimeoutMs,
+      maxVersion: named ? namedVersion : produce.maxVersion,
+      oneWay: acks === 'none',
+      onSent: () => {
+        sent.handed = true
+      },
+    }
+    link.call(produce, input, call).then(
+      (response) => this.#answered(sent, response),
+      (cause: unknown) => this.#lost(sent, cause),
+    )
+  }
+
+  #answered(sent: Sent, response: ResponseOf<typeof produce> | undefined): void {
+    if (!this.#sent.delete(sent)) return
+    this.#busy = true
+    if (response === undefined) {
+      for (const part of sent.parts) this.#delivered(part, -1, -1)
+    } else {
+      for (const { name, topicId, partitionResponses } of response.responses) {
+        const partitions = sent.topics.get(name === '' ? topicId : name)
+        for (const answer of partitionResponses) {
+          const part = partitions?.get(answer.index)
+          if (part !== undefined && !part.answered) this.#judge(part, answer)
+        }
+      }
+    }
+    for (const part of sent.parts) {
+      if (part.answered) continue
+      const { topic, partition } = part.queue
+      this.#returned(part, new ProtocolError(`broker ${this.node} did not answer for ${topic}/${partition}`), true)
+    }
+    this.#busy = false
+    this.drain(true)
+  }
+
+  #judge(part: Part, answer: PartitionAnswer): void {
+    const { queue, batch } = part
+    const outcome = outcomeOf(answer.errorCode)
+    if (outcome === 'delivered') {
+      this.#delivered(part, answer.baseOffset, answer.logAppendTimeMs)
+      return
+    }
+    const error = refusal(this.node, queue, answer)
+    switch (outcome) {
+      case 'retry':
+      case 'retryMaybe':
+        if (kafkaError(answer.errorCode).recovery === 'refreshMetadata') {
+          this.#host.metadata.refresh(`${error.code} from broker ${this.node}, ${queue.topic}/${queue.partition}`)
+        }
+        this.#returned(part, error, outcome === 'retryMaybe')
+        return
+      case 'sequence':
+        part.answered = true
+        queue.outOfSequence(batch, error)
+        return
+      case 'split':
+        part.answered = true
+        queue.tooLarge(batch, error)
+        return
+      case 'fatal':
+      case 'failed':
+        part.answered = true
+        queue.refused(batch, error)
+        if (outcome === 'fatal') this.#host.fatal(error)
+        return
+    }
+  }
+
+  /** No answer came. */
+  #lost(sent: Sent, cause: unknown): void {
+    if (!this.#sent.delete(sent)) return
+    this.#busy = true
+    const error =
+      cause instanceof MillraceError ? cause : new MillraceError('ERR_PRODUCE', describeError(cause), { cause })
+    const fatal = fatalProducerCodes.find((code) => code === error.code)
+    if (error.retriable) this.#host.metadata.refresh(`Produce to broker ${this.node} failed: ${error.code}`)
+    for (const part of sent.parts) {
+      if (error.retriable || error instanceof ProtocolError) this.#returned(part, error, sent.handed)
+      else {
+        part.answered = true
+        part.queue.refused(part.batch, error)
+      }
+    }
+    this.#busy = false
+    if (fatal !== undefined) this.#host.fatal(new FatalProducerError(fatal, error))
+    else this.drain(true)
+  }
+
+  #delivered(part: Part, baseOffset: number, appendTime: number): void {
+    part.answered = true
+    part.queue.delivered(part.batch, baseOffset, appendTime)
+  }
+
+  #returned(part: Part, error: MillraceError, maybeWritten: boolean): void {
+    part.answered = true
+    part.queue.returned(part.batch, error, maybeWritten)
+  }
+}
+
+function refusal(node: number, queue: PartitionQueue, answer: PartitionAnswer): BrokerError {
+  const { errorCode, errorMessage, recordErrors } = answer
+  const first = recordErrors[0]
+  const record =
+    first === undefined ? '' : ` (record ${first.batchIndex} of the batch: ${first.batchIndexErrorMessage ?? ''})`
+  const detail =
+    errorMessage === null
+      ? record === ''
+        ? null
+        : `${kafkaError(errorCode).text}${record}`
+      : `${errorMessage}${record}`
+  return new BrokerError(errorCode, `produce to ${queue.topic}/${queue.partition} on broker ${node}`, detail)
+}
