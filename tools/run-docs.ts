@@ -3,8 +3,8 @@
  * Usage: node .build/tools/run-docs.js [document…]    default: README.md and docs/getting-started.md
  *
  *   ```js or ```ts whose first line is `// name.js`   is saved under that name (and type-checked as TypeScript)
- *   ```sh                                             each line is run by sh; `npm install millrace` finds the tarball
- *   ```sh kafka                                       run only when KAFKA_BROKERS names one
+ *   ```sh                                             each line is run by sh, but for what the folder already has (prepared)
+ *   ```sh kafka                                       run only when KAFKA_BROKERS is set, which then stands for localhost:9092
  *   ```sh clone                                       about the repository itself; the other tests run these
  *   ```text behind a ```sh                            must equal its output; `…` stands for anything
  * Any other block is prose. Prints one closing line `N passed, N failed`.
@@ -103,13 +103,15 @@ function skipReason(block: Block): string | undefined {
   return block.attribute === 'clone' ? 'about the clone, which other tests run' : undefined
 }
 
+/** What a reader types and the folder already has. */
+const prepared = /^(mkdir |cd |npm (init|pkg|install) )/
+
 async function shell(block: Block, dir: string): Promise<string> {
-  const commands = block.text
-    .split('\n')
-    .filter((line) => !/^(npm install millrace|npm init\b.*|mkdir .*|cd .*)$/.test(line.trim()))
-  if (commands.every((line) => line.trim() === '')) return ''
-  const env = block.attribute === 'kafka' ? {} : { KAFKA_BROKERS: undefined }
-  return exec('sh', ['-euc', commands.join('\n')], dir, env)
+  const brokers = block.attribute === 'kafka' ? process.env['KAFKA_BROKERS'] : undefined
+  const commands = block.text.split('\n').filter((line) => line.trim() !== '' && !prepared.test(line.trim()))
+  if (commands.length === 0) return ''
+  const typed = commands.join('\n').replaceAll('localhost:9092', brokers ?? 'localhost:9092')
+  return exec('sh', ['-euc', typed], dir, { KAFKA_BROKERS: brokers })
 }
 
 async function main(names: readonly string[]): Promise<void> {

@@ -69,6 +69,8 @@ export function linkCompiler(dir: string): void {
   for (const name of ['typescript', '@types', 'undici-types']) {
     symlinkSync(join(repository, 'node_modules', name), join(dir, 'node_modules', name))
   }
+  mkdirSync(join(dir, 'node_modules', '.bin'), { recursive: true })
+  symlinkSync(join(repository, 'node_modules', 'typescript', 'bin', 'tsc'), join(dir, 'node_modules', '.bin', 'tsc'))
 }
 
 /** Type-checks the folder's `*.ts` as a strict user would, the package's own declarations included. Rejects with the errors. */
@@ -83,6 +85,6 @@ export async function typeCheck(dir: string, options: Record<string, unknown> = 
     skipLibCheck: false,
     ...options,
   }
-  writeFileSync(join(dir, 'tsconfig.json'), JSON.stringify({ compilerOptions, include: ['*.ts'] }))
-  await exec(process.execPath, [join(repository, 'node_modules/typescript/bin/tsc'), '-p', '.'], dir)
+  writeFileSync(join(dir, 'tsconfig.check.json'), JSON.stringify({ compilerOptions, include: ['*.ts'] }))
+  await exec(process.execPath, [join(repository, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.check.json'], dir)
 }
