@@ -97,8 +97,9 @@ export class Millrace implements AsyncDisposable {
   #opening: Promise<Opened> | undefined
   #producer: Producer | undefined
   readonly #parts = new Set<{ close(): Promise<void> }>()
-  /** Streams that are known to exist on the embedded broker. */
-  readonly #made = new Map<string, Promise<void>>()
+  /** Streams that exist on the embedded broker, and those that are being made. */
+  readonly #made = new Set<string>()
+  readonly #making = new Map<string, Promise<void>>()
   #closing: Promise<void> | undefined
 
   /** Connects to nothing yet. Throws OptionError. */
@@ -230,13 +231,18 @@ export class Millrace implements AsyncDisposable {
   /** Creates a stream's topic on the embedded broker, once. */
   async #make(topic: string): Promise<void> {
     if (!this.#embedded) return
-    let made = this.#made.get(topic)
-    if (made === undefined) {
-      const { kafka } = await this.#open()
-      made = createMissing(kafka, [{ name: topic, partitions: this.#options.embeddedPartitions }])
-      this.#made.set(topic, made)
+    const { kafka } = await this.#open()
+    let making = this.#making.get(topic)
+    if (making === undefined) {
+      making = createMissing(kafka, [{ name: topic, partitions: this.#options.embeddedPartitions }])
+      this.#making.set(topic, making)
     }
-    await made
+    try {
+      await making
+      this.#made.add(topic)
+    } finally {
+      this.#making.delete(topic)
+    }
   }
 
   async #emitting(): Promise<Producer> {

@@ -41,6 +41,8 @@ export interface CheckpointHost {
   committed(): void
   /** A send of the cut failed for good, or a value could not be encoded. */
   failed(error: MillraceError | unknown, entry: Entry | undefined): void
+  /** The group rebalances: the frozen offsets are not committed now, and may be by the committer after the rejoin. */
+  kept(): void
   lost(): void
   /** The producer's buffer is full: the task is woken when there is room. */
   producerFull(): void
@@ -183,7 +185,8 @@ export class Checkpoint {
           this.#host.committed()
           break
         case 'kept':
-          break // the next checkpoint covers these offsets too, or the committer settles them after the rejoin
+          this.#host.kept()
+          break
         case 'lost':
           this.#host.lost()
           return

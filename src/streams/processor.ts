@@ -338,25 +338,30 @@ export class Processor implements AsyncDisposable {
   }
 
   #startTask(partition: number): void {
-    if (this.#starting.has(partition) || this.#runner?.task(partition) !== undefined) return
+    const previous = this.#starting.get(partition)
+    if (previous?.abort.signal.aborted === false || this.#runner?.task(partition) !== undefined) return
     const abort = new AbortController()
-    const done = this.#makeReady(partition, abort.signal).then(
-      () => {
-        this.#starting.delete(partition)
-        this.#reportProgress()
-      },
-      (cause: unknown) => {
-        this.#starting.delete(partition)
+    const start = async (): Promise<void> => {
+      await previous?.done
+      try {
+        await this.#makeReady(partition, abort.signal)
+      } catch (cause) {
         if (!abort.signal.aborted) this.#fail(this.#asError(cause))
-      },
-    )
-    this.#starting.set(partition, { abort, done })
+      } finally {
+        if (this.#starting.get(partition) === entry) this.#starting.delete(partition)
+        this.#reportProgress()
+      }
+    }
+    const entry: { readonly abort: AbortController; done: Promise<void> } = { abort, done: Promise.resolve() }
+    this.#starting.set(partition, entry)
+    entry.done = start()
   }
 
   /** Offsets first, then the changelog's end, then the restore, then the first record: see positions.ts. */
   async #makeReady(partition: number, signal: AbortSignal): Promise<void> {
     const { kafka, registry } = this.#host
     await this.#ending.get(partition)
+    signal.throwIfAborted()
     await this.#committer!.settleKept(this.#inputs.map(({ topic }) => ({ topic, partition })))
     signal.throwIfAborted()
     const starts = await this.#startPositions(partition, signal)

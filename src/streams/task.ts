@@ -85,6 +85,8 @@ export class Task implements CheckpointHost {
   readonly #next: number[]
   readonly #cut: number[]
   readonly #committed: number[]
+  /** What a rebalance kept from being committed: done as far as this task can. */
+  readonly #kept: number[]
   #streamTime = -1
   #cutStreamTime = -1
   #sends: Sends
@@ -110,6 +112,7 @@ export class Task implements CheckpointHost {
     this.#next = this.inputs.map(() => -1)
     this.#cut = this.inputs.map(() => -1)
     this.#committed = this.inputs.map(() => -1)
+    this.#kept = this.inputs.map(() => -1)
     this.#sends = new Sends(host.wake)
     this.#context = new RecordContext(host.shared, partition, tables[0]?.table, joins)
     this.#checkpoint = new Checkpoint(this)
@@ -138,9 +141,10 @@ export class Task implements CheckpointHost {
     this.#inbox.push({ chunk, input })
   }
 
-  /** Everything it did is committed and nothing is on its way. */
+  /** Everything it did is committed (or kept for after a rebalance) and nothing is on its way. */
   get settled(): boolean {
-    return this.#checkpoint.state === 'idle' && !this.#hasWork() && this.#suspended === 0
+    if (this.#checkpoint.state !== 'idle' || this.#suspended !== 0 || this.#hasChanges()) return false
+    return this.#next.every((next, i) => next === this.#committed[i] || next === this.#kept[i])
   }
 
   /** Records on their way to brokers, of any cut: a partition may be taken up again only when there are none. */
@@ -189,9 +193,13 @@ export class Task implements CheckpointHost {
     this.inboxBytes = 0
   }
 
-  #hasWork(): boolean {
+  #hasChanges(): boolean {
     for (const { table } of this.tables) if (table.dirtyCount > 0) return true
-    if (this.#sends.pending > 0 || this.#sends.failure !== undefined) return true
+    return this.#sends.pending > 0 || this.#sends.failure !== undefined
+  }
+
+  #hasWork(): boolean {
+    if (this.#hasChanges()) return true
     for (let i = 0; i < this.inputs.length; i++) if (this.#next[i] !== this.#committed[i]) return true
     return false
   }
@@ -410,6 +418,10 @@ export class Task implements CheckpointHost {
 
   committed(): void {
     for (let i = 0; i < this.#cut.length; i++) this.#committed[i] = this.#cut[i]!
+  }
+
+  kept(): void {
+    for (let i = 0; i < this.#cut.length; i++) this.#kept[i] = this.#cut[i]!
   }
 
   failed(error: unknown, entry: Entry | undefined): void {
