@@ -260,6 +260,8 @@ export class Broker implements AsyncDisposable {
         this.#allClosed = resolve
       })
     }
+    // the system lets go of listening sockets at the end of the turn
+    await new Promise<void>((resolve) => this.#scope.scheduler.immediate(resolve))
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -312,7 +314,8 @@ export class Broker implements AsyncDisposable {
 
   async #listen(): Promise<void> {
     const run = this.#newRun()
-    const { host, maxRequestBytes, maxPartialRequestBytes } = this.#options
+    const { host, advertisedHost, maxRequestBytes, maxPartialRequestBytes } = this.#options
+    const advertised = advertisedHost === '' ? host : advertisedHost
     try {
       for (const [i, port] of this.#ports.entries()) {
         const options = { host, port, maxFrameBytes: maxRequestBytes, maxPartialBytes: maxPartialRequestBytes }
@@ -324,7 +327,7 @@ export class Broker implements AsyncDisposable {
       throw cause
     }
     this.#ports = run.listeners.map((listener) => listener.port)
-    this.#cluster.setNodes(run.listeners.map(({ port }, i): Node => ({ id: i + 1, host, port })))
+    this.#cluster.setNodes(run.listeners.map(({ port }, i): Node => ({ id: i + 1, host: advertised, port })))
     this.#run = run
   }
 
@@ -414,6 +417,9 @@ function optionFaults(options: Resolved<TableOptions>, logs: BrokerLogs | undefi
     faults.push(
       `host ${options.host} can be reached by other machines and there is no authentication: set insecure: true if that is what you want`,
     )
+  }
+  if ((options.host === '0.0.0.0' || options.host === '::') && options.advertisedHost === '') {
+    faults.push(`host ${options.host} is no address that clients can be told: set advertisedHost too`)
   }
   if (options.minSessionTimeoutMs > options.maxSessionTimeoutMs) {
     faults.push('minSessionTimeoutMs must not be above maxSessionTimeoutMs')

@@ -21,6 +21,8 @@ export interface BrokerOptions {
   scope?: Scope
   /** Address to listen on. Default 127.0.0.1; anything that is not a loopback address needs `insecure`. */
   host?: string
+  /** Host name or address that clients are told to connect to. Default: `host`. Needed when `host` is 0.0.0.0 or ::. */
+  advertisedHost?: string
   /** Port of the first node, the others follow it; 0 (default): the system picks free ones. */
   port?: number
   /** Simulated nodes: that many listeners of this one process, sharing the partitions. Default 1, at most 64. */
@@ -86,6 +88,7 @@ export type TableOptions = Omit<Required<BrokerOptions>, 'scope' | 'onEvent'>
 
 export const brokerTable: OptionTable<TableOptions> = {
   host: text({ default: '127.0.0.1', rule: /^.+$/s, says: 'must be a host name or address' }),
+  advertisedHost: text({ default: '', says: 'must be a host name or address' }),
   port: int({ default: 0, min: 0, max: 65_535 }),
   nodes: int({ default: 1, min: 1, max: 64 }),
   insecure: bool({ default: false }),

@@ -119,7 +119,7 @@ function refused<T extends { is: 'refused'; errorCode: number; memberId: string 
   return { records: [], outcome: { is: 'refused', errorCode, memberId } as T }
 }
 
-function valueOf(c: JoinCommand, assignment: Buffer): MemberValue {
+function memberValue(c: JoinCommand, assignment: Buffer): MemberValue {
   return {
     instanceId: c.instanceId,
     clientId: c.clientId,
@@ -184,7 +184,7 @@ function current(group: GroupState, memberId: string): Decision<JoinOutcome> {
 }
 
 function addMember(group: GroupState, memberId: string, c: JoinCommand, now: number): Decision<JoinOutcome> {
-  const records: GroupRecord[] = [memberRecord(group, memberId, valueOf(c, nobody))]
+  const records: GroupRecord[] = [memberRecord(group, memberId, memberValue(c, nobody))]
   if (group.phase !== 'PreparingRebalance') {
     const change = group.members.size === 0 ? { protocolType: c.protocolType } : {}
     records.push(inPhase(group, 'PreparingRebalance', now, change))
@@ -194,7 +194,7 @@ function addMember(group: GroupState, memberId: string, c: JoinCommand, now: num
 
 function rejoin(group: GroupState, member: Member, c: JoinCommand, now: number): Decision<JoinOutcome> {
   const records: GroupRecord[] = [
-    memberRecord(group, member.id, valueOf(c, member.assignment)),
+    memberRecord(group, member.id, memberValue(c, member.assignment)),
     ...rebalanceRecords(group, now),
   ]
   return { records, outcome: { is: 'wait', memberId: member.id } }
@@ -208,7 +208,7 @@ function replaceStatic(
   c: JoinCommand,
   now: number,
 ): Decision<JoinOutcome> {
-  const value = valueOf(c, old.assignment)
+  const value = memberValue(c, old.assignment)
   const wasLeader = group.value.leader === old.id
   const records: GroupRecord[] = [memberRecord(group, old.id, null), memberRecord(group, memberId, value)]
   const leader = wasLeader ? memberId : group.value.leader

@@ -146,20 +146,27 @@ export class GroupCoordinator {
   // ---- requests
 
   join(groupId: string, c: JoinCommand, answer: (answer: JoinAnswer) => void): void {
-    if (groupId === '') return answer(joinError(errorCodes.INVALID_GROUP_ID, c.memberId))
-    const { minSessionTimeoutMs, maxSessionTimeoutMs } = this.#options
-    if (c.sessionTimeoutMs < minSessionTimeoutMs || c.sessionTimeoutMs > maxSessionTimeoutMs) {
-      return answer(joinError(errorCodes.INVALID_SESSION_TIMEOUT, c.memberId))
-    }
     this.#maybeSweep()
-    let group = this.#groups.get(groupId)
-    if (group === undefined) {
-      if (c.memberId !== '') return answer(joinError(errorCodes.UNKNOWN_MEMBER_ID, c.memberId))
-      if (this.#groups.size >= this.#options.maxGroups) return answer(joinError(errorCodes.GROUP_MAX_SIZE_REACHED, ''))
-      group = this.#open(groupId)
+    const fault = this.#checkJoin(groupId, c)
+    if (fault !== 0) {
+      answer(joinError(fault, c.memberId))
+      return
     }
+    const group = this.#groups.get(groupId) ?? this.#open(groupId)
     group.join(c, answer)
     this.#collect(group)
+  }
+
+  /** What is wrong with a join before its group is asked: 0 or the error. */
+  #checkJoin(groupId: string, c: JoinCommand): number {
+    if (groupId === '') return errorCodes.INVALID_GROUP_ID
+    const { minSessionTimeoutMs, maxSessionTimeoutMs, maxGroups } = this.#options
+    if (c.sessionTimeoutMs < minSessionTimeoutMs || c.sessionTimeoutMs > maxSessionTimeoutMs) {
+      return errorCodes.INVALID_SESSION_TIMEOUT
+    }
+    if (this.#groups.has(groupId)) return 0
+    if (c.memberId !== '') return errorCodes.UNKNOWN_MEMBER_ID
+    return this.#groups.size >= maxGroups ? errorCodes.GROUP_MAX_SIZE_REACHED : 0
   }
 
   sync(groupId: string, c: SyncCommand, answer: (answer: SyncAnswer) => void): void {
