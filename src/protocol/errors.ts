@@ -27,11 +27,13 @@ export type Recovery =
 
 /** One row of the error table. */
 export interface KafkaErrorInfo {
+  /** Kafka's name. */
   readonly name: KafkaErrorName
   /** The number on the wire. */
   readonly code: number
   /** What it means, in one sentence. */
   readonly text: string
+  /** What the client does about it. */
   readonly recovery: Recovery
   /** Whether the same request may succeed later although the caller changes nothing. */
   readonly retriable: boolean
@@ -71,9 +73,11 @@ export function kafkaError(code: number): KafkaErrorInfo {
  */
 export class BrokerError extends MillraceError {
   override readonly name = 'BrokerError'
+  /** Kafka's name of the error. */
   declare readonly code: KafkaErrorName
   /** The number on the wire. */
   readonly brokerCode: number
+  /** What may be done about it. */
   readonly recovery: Recovery
 
   /** `subject` says what was refused ("commit of group g"); `detail` is the broker's own message, if it sent one. */

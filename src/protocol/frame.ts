@@ -12,9 +12,13 @@ const API_VERSIONS_KEY = 18
 
 /** First fields of a request frame; the same in every version of the header. */
 export interface RequestHeader {
+  /** Which API (`Api.key`); perhaps one that millrace does not describe. */
   readonly apiKey: number
+  /** Version of the body as the client says; perhaps one that does not exist. */
   readonly apiVersion: number
+  /** Chosen by the client; the response repeats it. */
   readonly correlationId: number
+  /** What the client calls itself. */
   readonly clientId: string | null
   /** Position after the client id: tagged header fields (flexible versions) or the body. */
   readonly bodyFrom: number

@@ -46,9 +46,11 @@ export const assignment = defineMessage({
 
 /** What a member tells its leader. `userData` belongs to the assignor. */
 export type Subscription = OutputOf<typeof subscriptionFields>
+/** A subscription as written; what has a default may be left out. */
 export type SubscriptionInput = InputOf<typeof subscriptionFields>
 /** What the leader tells a member. */
 export type Assignment = OutputOf<typeof assignmentFields>
+/** An assignment as written; what has a default may be left out. */
 export type AssignmentInput = InputOf<typeof assignmentFields>
 
 /** Bytes for JoinGroup. `version` 0 to 3; default the newest. Throws ProtocolError. */

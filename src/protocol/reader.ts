@@ -9,12 +9,15 @@ import { ZERO_UUID } from './uuid.ts'
 
 const TWO_32 = 2 ** 32
 
+/** Reads the primitive types of the protocol, all big-endian. See the head of the file for errors. */
 export class Reader {
+  /** What is read from; positions are indexes into it. */
   readonly bytes: Buffer
   /** Position of the next read. After a fault it stands at `end`, which makes every further read fail too. */
   at: number
   /** Position after the last readable byte. */
   readonly end: number
+  /** Whether any read has failed. */
   failed = false
   /** What went wrong first, for messages; empty while nothing has. */
   failure = ''
@@ -53,6 +56,7 @@ export class Reader {
     return this.fail(`${size} bytes needed, ${this.end - this.at} left`)
   }
 
+  /** Signed, 1 byte. */
   int8(): number {
     const at = this.at
     if (at + 1 > this.end) return this.#short(1)
@@ -60,6 +64,7 @@ export class Reader {
     return (this.bytes[at]! << 24) >> 24
   }
 
+  /** Unsigned, 1 byte. */
   uint8(): number {
     const at = this.at
     if (at + 1 > this.end) return this.#short(1)
@@ -72,6 +77,7 @@ export class Reader {
     return this.uint8() !== 0
   }
 
+  /** Signed, 2 bytes. */
   int16(): number {
     const at = this.at
     if (at + 2 > this.end) return this.#short(2)
@@ -80,6 +86,7 @@ export class Reader {
     return ((bytes[at]! << 24) >> 16) | bytes[at + 1]!
   }
 
+  /** Unsigned, 2 bytes. */
   uint16(): number {
     const at = this.at
     if (at + 2 > this.end) return this.#short(2)
@@ -88,6 +95,7 @@ export class Reader {
     return (bytes[at]! << 8) | bytes[at + 1]!
   }
 
+  /** Signed, 4 bytes. */
   int32(): number {
     const at = this.at
     if (at + 4 > this.end) return this.#short(4)
@@ -96,6 +104,7 @@ export class Reader {
     return (bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!
   }
 
+  /** Unsigned, 4 bytes. */
   uint32(): number {
     return this.int32() >>> 0
   }
@@ -117,8 +126,7 @@ export class Reader {
     if (this.at + 8 > this.end) return this.#short(8)
     const high = this.int32()
     const value = high * TWO_32 + (this.int32() >>> 0)
-    if (value > Number.MAX_SAFE_INTEGER) return Number.MAX_SAFE_INTEGER
-    return value < Number.MIN_SAFE_INTEGER ? Number.MIN_SAFE_INTEGER : value
+    return Math.max(Number.MIN_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, value))
   }
 
   /** Bounds for which the largest int64 means "none". That reads as Infinity; otherwise like `int64`. */
@@ -145,6 +153,7 @@ export class Reader {
     return this.bytes.readBigInt64BE(at)
   }
 
+  /** IEEE 754 double, 8 bytes. */
   float64(): number {
     const at = this.at
     if (at + 8 > this.end) return this.#short(8)
@@ -263,6 +272,7 @@ export class Reader {
     return length
   }
 
+  /** As stringLength, encoded as an unsigned varint of the length + 1. */
   compactStringLength(): number {
     const at = this.at
     const length = this.uvarint() - 1
@@ -279,6 +289,7 @@ export class Reader {
     return length
   }
 
+  /** As bytesLength, encoded as an unsigned varint of the length + 1. */
   compactBytesLength(): number {
     const length = this.uvarint() - 1
     return this.failed ? 0 : length
@@ -292,6 +303,7 @@ export class Reader {
     return count
   }
 
+  /** As arrayLength, encoded as an unsigned varint of the count + 1. */
   compactArrayLength(minBytes = 1): number {
     const at = this.at
     const count = this.uvarint() - 1
@@ -304,19 +316,23 @@ export class Reader {
     return this.fail(`an array of ${count} elements, ${this.end - this.at} bytes left`, at)
   }
 
+  /** A string; null is a fault. */
   string(): string {
     return this.#required(this.stringLength())
   }
 
+  /** A string or null. */
   nullableString(): string | null {
     const length = this.stringLength()
     return length < 0 ? null : this.text(length)
   }
 
+  /** A string with a compact length; null is a fault. */
   compactString(): string {
     return this.#required(this.compactStringLength())
   }
 
+  /** A string with a compact length, or null. */
   nullableCompactString(): string | null {
     const length = this.compactStringLength()
     return length < 0 ? null : this.text(length)

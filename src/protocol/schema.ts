@@ -142,6 +142,7 @@ export function array<
 export interface MessageCodec<Out, In> {
   /** For messages and errors: `Fetch request`. */
   readonly name: string
+  /** The schema as data. */
   readonly fields: Fields
   /** Writes the body. Throws ProtocolError for values the version cannot carry. */
   write(writer: Writer, input: In, version: number): void
@@ -151,13 +152,19 @@ export interface MessageCodec<Out, In> {
 
 /** One Kafka API. Versions are inclusive. */
 export interface Api<RequestOut, RequestIn, ResponseOut, ResponseIn> {
+  /** Kafka's number of the API. */
   readonly key: number
+  /** Kafka's name of the API. */
   readonly name: string
+  /** Lowest version: the floor of Kafka 4 (KIP-896). */
   readonly minVersion: number
+  /** Highest version: that of Kafka 4.3. */
   readonly maxVersion: number
   /** First version with compact lengths and tagged fields; Infinity = never. */
   readonly flexibleFrom: number
+  /** Reads and writes request bodies. */
   readonly request: MessageCodec<RequestOut, RequestIn>
+  /** Reads and writes response bodies. */
   readonly response: MessageCodec<ResponseOut, ResponseIn>
 }
 

@@ -8,14 +8,19 @@ import type { AnyApi } from './schema.ts'
 
 /** Inclusive range of versions. */
 export interface VersionRange {
+  /** Lowest version. */
   readonly min: number
+  /** Highest version. */
   readonly max: number
 }
 
 /** One entry of an ApiVersions response. */
 export interface BrokerRange {
+  /** Kafka's number of the API. */
   readonly apiKey: number
+  /** Lowest version the broker speaks. */
   readonly minVersion: number
+  /** Highest version the broker speaks. */
   readonly maxVersion: number
 }
 
@@ -27,7 +32,9 @@ export type VersionTable = ReadonlyMap<number, VersionRange>
 
 /** Bounds for one request, on top of the table. */
 export interface VersionBounds {
+  /** Lowest version that can say what the request has to say. Default: any. */
   readonly min?: number | undefined
+  /** Highest version that may be used. Default: any. */
   readonly max?: number | undefined
 }
 

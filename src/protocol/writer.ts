@@ -21,6 +21,7 @@ export function uvarintSize(value: number): number {
   return value < 0x10000000 ? 4 : 5
 }
 
+/** Writes the primitive types of the protocol, all big-endian. Throws ProtocolError for values out of range. */
 export class Writer {
   /** The chunk; only `[0, at)` is meaningful. Replaced when it grows. */
   bytes: Buffer
@@ -58,17 +59,20 @@ export class Writer {
     this.#limit = grown.length
   }
 
+  /** 1 byte, 0 or 1. */
   boolean(value: boolean): void {
     const at = this.reserve(1)
     this.bytes[at] = value ? 1 : 0
   }
 
+  /** Signed, 1 byte. */
   int8(value: number): void {
     if ((value << 24) >> 24 !== value) outOfRange('int8', value)
     const at = this.reserve(1)
     this.bytes[at] = value
   }
 
+  /** Signed, 2 bytes. */
   int16(value: number): void {
     if ((value << 16) >> 16 !== value) outOfRange('int16', value)
     const at = this.reserve(2)
@@ -77,6 +81,7 @@ export class Writer {
     bytes[at + 1] = value
   }
 
+  /** Unsigned, 2 bytes. */
   uint16(value: number): void {
     if ((value & 0xffff) !== value) outOfRange('uint16', value)
     const at = this.reserve(2)
@@ -85,6 +90,7 @@ export class Writer {
     bytes[at + 1] = value
   }
 
+  /** Signed, 4 bytes. */
   int32(value: number): void {
     if ((value | 0) !== value) outOfRange('int32', value)
     const at = this.reserve(4)
@@ -95,6 +101,7 @@ export class Writer {
     bytes[at + 3] = value
   }
 
+  /** Unsigned, 4 bytes. */
   uint32(value: number): void {
     if (value >>> 0 !== value) outOfRange('uint32', value)
     this.int32(value | 0)
@@ -118,11 +125,13 @@ export class Writer {
     this.int32(-1)
   }
 
+  /** Signed, 8 bytes, exact at any value. */
   int64Big(value: bigint): void {
     const at = this.reserve(8)
     this.bytes.writeBigInt64BE(value, at)
   }
 
+  /** IEEE 754 double, 8 bytes. */
   float64(value: number): void {
     const at = this.reserve(8)
     this.bytes.writeDoubleBE(value, at)
@@ -197,11 +206,13 @@ export class Writer {
     this.bytes[lengthAt + 1] = length
   }
 
+  /** Length (2 bytes, −1 for null) and UTF-8. */
   nullableString(value: string | null): void {
     if (value === null) this.int16(-1)
     else this.string(value)
   }
 
+  /** Length + 1 as an unsigned varint, and UTF-8. */
   compactString(value: string): void {
     const lengthAt = this.reserve(1)
     const length = this.#text(value)
@@ -209,6 +220,7 @@ export class Writer {
     this.#patchUvarint(lengthAt, length + 1)
   }
 
+  /** As compactString; a length of 0 is null. */
   nullableCompactString(value: string | null): void {
     if (value === null) this.uvarint(0)
     else this.compactString(value)

@@ -6,6 +6,7 @@
  */
 import { bool, defineApi, int16, int32, int64, string, structs } from '../schema.ts'
 
+/** Asks any broker what it speaks. */
 export const apiVersions = defineApi({
   key: 18,
   name: 'ApiVersions',

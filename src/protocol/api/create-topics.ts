@@ -4,6 +4,7 @@
  */
 import { array, bool, defineApi, int16, int32, int8, string, structs, uuid } from '../schema.ts'
 
+/** Creates topics; goes to any broker of a KRaft cluster, else to the controller. */
 export const createTopics = defineApi({
   key: 19,
   name: 'CreateTopics',

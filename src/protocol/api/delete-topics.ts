@@ -3,6 +3,7 @@
  */
 import { array, defineApi, int16, int32, string, structs, uuid } from '../schema.ts'
 
+/** Deletes topics; goes to any broker of a KRaft cluster, else to the controller. */
 export const deleteTopics = defineApi({
   key: 20,
   name: 'DeleteTopics',

@@ -4,6 +4,7 @@
  */
 import { array, bool, defineApi, int16, int32, int8, string, structs } from '../schema.ts'
 
+/** Reads configuration; any broker knows topics, the broker itself its own. */
 export const describeConfigs = defineApi({
   key: 32,
   name: 'DescribeConfigs',

@@ -18,6 +18,7 @@ import {
   uuid,
 } from '../schema.ts'
 
+/** Reads batches; goes to the leader of the partitions in it, or to the follower it named. */
 export const fetch = defineApi({
   key: 1,
   name: 'Fetch',

@@ -4,6 +4,7 @@
  */
 import { array, defineApi, int16, int32, int8, string, structs } from '../schema.ts'
 
+/** Asks any broker for the coordinator of groups or transactional ids. */
 export const findCoordinator = defineApi({
   key: 10,
   name: 'FindCoordinator',

@@ -3,6 +3,7 @@
  */
 import { defineApi, int16, int32, string } from '../schema.ts'
 
+/** Keeps a group member alive; goes to the coordinator of the group. */
 export const heartbeat = defineApi({
   key: 12,
   name: 'Heartbeat',

@@ -5,6 +5,7 @@
  */
 import { defineApi, int16, int32, int64, string } from '../schema.ts'
 
+/** Hands out a producer id; goes to the transaction coordinator, or to any broker without a transactional id. */
 export const initProducerId = defineApi({
   key: 22,
   name: 'InitProducerId',

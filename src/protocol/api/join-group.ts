@@ -5,6 +5,7 @@
  */
 import { bool, bytes, defineApi, int16, int32, string, structs } from '../schema.ts'
 
+/** Joins a classic group; goes to its coordinator. */
 export const joinGroup = defineApi({
   key: 11,
   name: 'JoinGroup',

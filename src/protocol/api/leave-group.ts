@@ -4,6 +4,7 @@
  */
 import { defineApi, int16, int32, string, structs } from '../schema.ts'
 
+/** Removes group members; goes to the coordinator of the group. */
 export const leaveGroup = defineApi({
   key: 13,
   name: 'LeaveGroup',

@@ -5,6 +5,7 @@
  */
 import { defineApi, int16, int32, int64, int8, string, structs, timestamp } from '../schema.ts'
 
+/** Looks offsets up; goes to the leader of the partitions in it. */
 export const listOffsets = defineApi({
   key: 2,
   name: 'ListOffsets',

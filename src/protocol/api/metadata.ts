@@ -5,6 +5,7 @@
  */
 import { array, bool, defineApi, int16, int32, string, structs, uuid } from '../schema.ts'
 
+/** Asks any broker about the cluster and its topics. */
 export const metadata = defineApi({
   key: 3,
   name: 'Metadata',

@@ -4,6 +4,7 @@
  */
 import { defineApi, int16, int32, int64, string, structs, timestamp, uuid } from '../schema.ts'
 
+/** Stores positions; goes to the coordinator of the group. */
 export const offsetCommit = defineApi({
   key: 8,
   name: 'OffsetCommit',

@@ -4,6 +4,7 @@
  */
 import { array, bool, defineApi, int16, int32, int64, string, structs, uuid } from '../schema.ts'
 
+/** Reads stored positions; goes to the coordinator of the groups. */
 export const offsetFetch = defineApi({
   key: 9,
   name: 'OffsetFetch',

@@ -4,6 +4,7 @@
  */
 import { defineApi, int16, int32, int64, string, structs } from '../schema.ts'
 
+/** Asks where leader epochs end; goes to the leader of the partitions in it. */
 export const offsetForLeaderEpoch = defineApi({
   key: 23,
   name: 'OffsetForLeaderEpoch',

@@ -5,6 +5,7 @@
  */
 import { defineApi, int16, int32, int64, records, string, struct, structs, timestamp, uuid } from '../schema.ts'
 
+/** Appends batches; goes to the leader of the partitions in it. */
 export const produce = defineApi({
   key: 0,
   name: 'Produce',

@@ -4,6 +4,7 @@
  */
 import { bytes, defineApi, int16, int32, string, structs } from '../schema.ts'
 
+/** Fetches or hands out an assignment; goes to the coordinator of the group. */
 export const syncGroup = defineApi({
   key: 14,
   name: 'SyncGroup',
