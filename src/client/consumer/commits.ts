@@ -1,0 +1,165 @@
+/**
+ * Commits: positions of processed records, kept in the group. Owns the auto-commit timer and what was committed last.
+ * Under whose identity a commit is sent is decided by `member`, once the consumer has joined.
+ */
+import { Backoff } from '../../base/backoff.ts'
+import { MillraceError } from '../../base/errors.ts'
+import type { Resolved } from '../../base/options.ts'
+import { sleep, type TimerHandle } from '../../base/scope.ts'
+import { GroupOffsets } from '../group/commit.ts'
+import type { CommitResult, CommittedOffset, CommittedOptions, OffsetToCommit } from '../group/membership.ts'
+import { errorCodes, kafkaError, type KafkaErrorName } from '../../protocol/errors.ts'
+import type { Cursor } from './cursor.ts'
+import type { ConsumerEvent } from './events.ts'
+import type { ConsumerOptions } from './options.ts'
+import { PartitionMap, partitionName, type TopicPartition } from './partition-map.ts'
+import type { ClientPort } from './port.ts'
+
+/** Who sends commits: a membership, or GroupOffsets without an identity. */
+export interface Committer {
+  commitOnce(offsets: readonly OffsetToCommit[]): Promise<readonly CommitResult[]>
+  committed(partitions: readonly TopicPartition[], options?: CommittedOptions): Promise<readonly CommittedOffset[]>
+}
+
+/** Some partitions of a commit were refused. `code` is Kafka's name of the first refusal. After a rebalance it is normal. */
+export class CommitError extends MillraceError {
+  override readonly name = 'CommitError'
+  /** The refused partitions. */
+  readonly refused: readonly CommitResult[]
+  constructor(refused: readonly CommitResult[]) {
+    const first = refused[0]!
+    super(
+      first.error,
+      `the group refused the commit of ${partitionName(first.topic, first.partition)}: ${first.error}` +
+        `${refused.length > 1 ? ` (and of ${refused.length - 1} more)` : ''}; after a rebalance another member may own it`,
+    )
+    this.refused = refused
+  }
+}
+
+export class Commits {
+  readonly #port: ClientPort
+  readonly #options: Resolved<ConsumerOptions>
+  readonly #cursors: () => Iterable<Cursor>
+  readonly #tell: (event: ConsumerEvent) => void
+  readonly #done = new PartitionMap<number>()
+  readonly #abort = new AbortController()
+  #committer: Committer
+  #timer: TimerHandle | undefined
+  #running: Promise<void> | undefined
+
+  constructor(
+    port: ClientPort,
+    options: Resolved<ConsumerOptions>,
+    cursors: () => Iterable<Cursor>,
+    tell: (event: ConsumerEvent) => void,
+  ) {
+    const { groupId, retryBackoffMs, retryBackoffMaxMs } = options
+    this.#port = port
+    this.#options = options
+    this.#cursors = cursors
+    this.#tell = tell
+    const nobody = { groupId, memberId: '', generation: -1, instanceId: null }
+    this.#committer = new GroupOffsets(port, () => nobody, {
+      retryBackoffMs,
+      retryBackoffMaxMs,
+      onEvent: (event) => tell({ type: 'group', event }),
+    })
+  }
+
+  /** From now on under a member's identity. */
+  member(committer: Committer): void {
+    this.#committer = committer
+  }
+
+  /** Begins auto-commit, if it is on. */
+  start(): void {
+    if (this.#options.autoCommitIntervalMs > 0 && this.#timer === undefined && !this.#abort.signal.aborted) this.#arm()
+  }
+
+  /** See Consumer.commit. */
+  async commit(offsets: readonly OffsetToCommit[] = this.#processed(undefined)): Promise<void> {
+    const { scope } = this.#port
+    const backoff = new Backoff(scope.random, this.#options.retryBackoffMs, this.#options.retryBackoffMaxMs)
+    let left = offsets
+    while (left.length > 0) {
+      let refused: readonly CommitResult[] = []
+      try {
+        const results = await this.#committer.commitOnce(left)
+        refused = results.filter((result) => result.error !== 'NONE')
+        this.#note(left, refused)
+      } catch (cause) {
+        if (!(cause instanceof MillraceError) || !cause.retriable) throw cause
+        await sleep(scope, backoff.next(), this.#abort.signal)
+        continue
+      }
+      const fatal = refused.filter((result) => !isTransient(result.error))
+      if (fatal.length > 0) throw new CommitError(fatal)
+      left = left.filter((o) => refused.some((r) => r.topic === o.topic && r.partition === o.partition))
+      if (left.length > 0) await sleep(scope, backoff.next(), this.#abort.signal)
+    }
+  }
+
+  /** The last commit of partitions that are given up; what fails is told, not thrown. */
+  async last(partitions: readonly TopicPartition[]): Promise<void> {
+    if (this.#options.autoCommitIntervalMs === 0) return
+    try {
+      await this.#running
+      await this.commit(this.#processed(partitions))
+    } catch (cause) {
+      this.#tell({ type: 'commit-failed', cause })
+    }
+    this.forget(partitions)
+  }
+
+  /** What was committed says nothing about the next owner's time. */
+  forget(partitions: readonly TopicPartition[]): void {
+    for (const { topic, partition } of partitions) this.#done.delete(topic, partition)
+  }
+
+  committed(partitions: readonly TopicPartition[]): Promise<readonly CommittedOffset[]> {
+    return this.#committer.committed(partitions, { signal: this.#abort.signal })
+  }
+
+  close(): void {
+    this.#abort.abort()
+    if (this.#timer !== undefined) this.#port.scope.scheduler.clearTimer(this.#timer)
+    this.#timer = undefined
+  }
+
+  #arm(): void {
+    this.#timer = this.#port.scope.scheduler.setTimer(this.#options.autoCommitIntervalMs, () => {
+      this.#running = this.#auto()
+    })
+  }
+
+  async #auto(): Promise<void> {
+    try {
+      await this.commit()
+    } catch (cause) {
+      if (!this.#abort.signal.aborted) this.#tell({ type: 'commit-failed', cause })
+    }
+    if (!this.#abort.signal.aborted) this.#arm()
+  }
+
+  /** What was processed and not committed yet. */
+  #processed(only: readonly TopicPartition[] | undefined): OffsetToCommit[] {
+    const offsets: OffsetToCommit[] = []
+    for (const { topic, partition, processed, processedEpoch } of this.#cursors()) {
+      if (processed < 0 || this.#done.get(topic, partition) === processed) continue
+      if (only?.some((p) => p.topic === topic && p.partition === partition) === false) continue
+      offsets.push({ topic, partition, offset: processed, leaderEpoch: processedEpoch })
+    }
+    return offsets
+  }
+
+  #note(sent: readonly OffsetToCommit[], refused: readonly CommitResult[]): void {
+    for (const { topic, partition, offset } of sent) {
+      if (!refused.some((r) => r.topic === topic && r.partition === partition)) this.#done.set(topic, partition, offset)
+    }
+  }
+}
+
+function isTransient(error: KafkaErrorName): boolean {
+  return kafkaError(errorCodes[error]).retriable
+}

@@ -1,0 +1,96 @@
+/**
+ * GroupReader: joins membership and reading. Partitions come with the group's committed offsets and go after a last
+ * commit. Owns the membership; the cursors belong to Reading, the commits to Commits.
+ */
+import { MillraceError } from '../../base/errors.ts'
+import type { Resolved } from '../../base/options.ts'
+import { ClassicMembership } from '../group/classic.ts'
+import type { GroupListener, GroupMembership } from '../group/membership.ts'
+import type { Commits } from './commits.ts'
+import type { ConsumerOptions } from './options.ts'
+import type { PartitionMap, TopicPartition } from './partition-map.ts'
+import type { ClientPort } from './port.ts'
+import type { Reading } from './reading.ts'
+
+export interface GroupReaderParts {
+  readonly reading: Reading
+  readonly commits: Commits
+  /** Partitions the user paused. */
+  readonly paused: PartitionMap<true>
+  failed(error: MillraceError): void
+}
+
+export class GroupReader implements GroupListener {
+  readonly membership: GroupMembership
+  readonly #options: Resolved<ConsumerOptions>
+  readonly #parts: GroupReaderParts
+
+  constructor(
+    port: ClientPort,
+    options: Resolved<ConsumerOptions>,
+    topics: readonly string[],
+    parts: GroupReaderParts,
+  ) {
+    this.#options = options
+    this.#parts = parts
+    this.membership = new ClassicMembership(port, {
+      groupId: options.groupId,
+      groupInstanceId: options.groupInstanceId,
+      topics,
+      sessionTimeoutMs: options.sessionTimeoutMs,
+      heartbeatIntervalMs: options.heartbeatIntervalMs,
+      rebalanceTimeoutMs: options.rebalanceTimeoutMs,
+      assignors: options.assignors,
+      retryBackoffMs: options.retryBackoffMs,
+      retryBackoffMaxMs: options.retryBackoffMaxMs,
+      listener: this,
+      onEvent: (event) => parts.reading.event({ type: 'group', event }),
+    })
+    parts.commits.member(this.membership)
+    this.membership.join()
+  }
+
+  async onAssigned(added: readonly TopicPartition[]): Promise<void> {
+    const { reading, commits, paused } = this.#parts
+    const committed = await commits.committed(added)
+    const kept = [...paused.keys()].filter((p) => !includes(added, p))
+    for (const { topic, partition } of kept) paused.delete(topic, partition)
+    for (const cursor of reading.add(added, (p) => paused.has(p.topic, p.partition))) {
+      const found = committed.find((c) => c.topic === cursor.topic && c.partition === cursor.partition)
+      const offset = found === undefined || found.offset < 0 ? undefined : found.offset
+      reading.place(cursor, offset, found?.leaderEpoch)
+    }
+    reading.event({ type: 'assigned', partitions: added })
+    await this.#options.onAssigned(added)
+  }
+
+  async onRevoked(removed: readonly TopicPartition[]): Promise<void> {
+    const { reading, commits } = this.#parts
+    for (const { topic, partition } of removed) reading.withhold(topic, partition)
+    try {
+      await this.#options.onRevoked(removed)
+      await commits.last(removed)
+    } finally {
+      this.#remove(removed)
+    }
+  }
+
+  onLost(removed: readonly TopicPartition[]): void {
+    this.#parts.commits.forget(removed)
+    this.#remove(removed)
+    this.#options.onLost(removed)
+  }
+
+  onError(fatal: MillraceError): void {
+    this.#parts.failed(fatal)
+  }
+
+  #remove(removed: readonly TopicPartition[]): void {
+    this.#parts.reading.remove(removed)
+    this.#parts.reading.event({ type: 'unassigned', partitions: removed })
+  }
+}
+
+function includes(partitions: readonly TopicPartition[], { topic, partition }: TopicPartition): boolean {
+  return partitions.some((p) => p.topic === topic && p.partition === partition)
+}
