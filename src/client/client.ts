@@ -8,9 +8,14 @@ import type { Scope } from '../base/scope.ts'
 import { defaultScope } from '../net/default-scope.ts'
 import { allApis } from '../protocol/api/index.ts'
 import type { AnyApi, RequestInput, ResponseOf } from '../protocol/schema.ts'
+import { Admin } from './admin/admin.ts'
+import type { AdminContext } from './admin/context.ts'
+import { find as findOffsets, type FoundOffset, type OffsetSpec } from './admin/offsets.ts'
 import { BrokerLinks, type LinkContext } from './broker-link.ts'
+import { Consumer, type ConsumerOptions, type PartitionMap, type TopicPartition } from './consumer/index.ts'
 import { Coordinators } from './coordinators.ts'
 import type { LaneName } from './events.ts'
+import { ClassicMembership, type GroupMembership, type GroupOptions } from './group/index.ts'
 import { Metadata } from './metadata.ts'
 import { type ClientOptions, clientOptionTable, parseBrokers } from './options.ts'
 import type { ProducerOptions } from './producer/options.ts'
@@ -49,6 +54,8 @@ export class Client implements AsyncDisposable {
   readonly #options: Resolved<Omit<ClientOptions, 'scope'>>
   readonly #owned = new Set<Owned>()
   #closing: Promise<void> | undefined
+  /** Consumers made so far: numbers their lanes. */
+  #consumers = 0
 
   /** Opens nothing yet. Throws OptionError. */
   constructor(options: ClientOptions) {
@@ -100,6 +107,35 @@ export class Client implements AsyncDisposable {
     return this.#own(new Producer(context, options))
   }
 
+  /** A consumer with sockets of its own, so that its long polls delay nobody. Throws OptionError. */
+  consumer(options?: ConsumerOptions): Consumer {
+    this.#consumers += 1
+    return this.#own(new Consumer(this, options, `fetch:${this.#consumers}`))
+  }
+
+  /** A member of a group, without a consumer; `join()` enters the group. Throws OptionError. */
+  group(options: GroupOptions): GroupMembership {
+    return this.#own(new ClassicMembership(this, options))
+  }
+
+  /** Topics and their configuration. */
+  admin(): Admin {
+    return new Admin(this.#adminContext())
+  }
+
+  /**
+   * Offsets of partitions: `'earliest'`, `'latest'`, or the first at or after a time (milliseconds since 1970). Retried
+   * until every leader answered; rejects with what is not retriable, TimeoutError after a minute, or AbortError.
+   */
+  listOffsets(
+    partitions: readonly TopicPartition[],
+    at: OffsetSpec,
+    isolation: 'read_committed' | 'read_uncommitted' = 'read_committed',
+    signal?: AbortSignal,
+  ): Promise<PartitionMap<FoundOffset>> {
+    return findOffsets(this.#adminContext(), partitions, at, isolation, signal === undefined ? {} : { signal })
+  }
+
   /** Closes the sockets of a lane whose owner is gone. */
   closeLane(lane: LaneName): void {
     this.#links.closeLane(lane)
@@ -113,6 +149,18 @@ export class Client implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
+  }
+
+  #adminContext(): AdminContext {
+    const { retryBackoffMs, retryBackoffMaxMs } = this.#options
+    const { scope, metadata } = this
+    return {
+      scope,
+      metadata,
+      retryBackoffMs,
+      retryBackoffMaxMs,
+      request: (api, to, input, o) => this.request(api, to, input, o),
+    }
   }
 
   #own<T extends Owned>(part: T): T {

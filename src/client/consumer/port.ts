@@ -60,7 +60,7 @@ export interface ClientPort {
   readonly metadata: MetadataPort
   readonly coordinators: {
     /** What is known about the coordinator of the group is wrong: look it up before the next request. */
-    invalidate(group: string): void
+    forget(group: string, why: string): void
   }
   request<A extends AnyApi>(
     api: A,

@@ -1,0 +1,43 @@
+/** What the parts of the admin share: how a request is sent again until it succeeds. No state. */
+import type { Scope } from '../../base/scope.ts'
+import type { AnyApi, RequestInput, ResponseOf } from '../../protocol/schema.ts'
+import type { Metadata } from '../metadata.ts'
+import type { Destination } from '../request-router.ts'
+import { retrying } from '../retry.ts'
+
+/** The client as the admin uses it. */
+export interface AdminContext {
+  readonly scope: Scope
+  readonly metadata: Metadata
+  readonly retryBackoffMs: number
+  readonly retryBackoffMaxMs: number
+  request<A extends AnyApi>(
+    api: A,
+    to: Destination,
+    input: RequestInput<A>,
+    options?: { extraWaitMs?: number; signal?: AbortSignal },
+  ): Promise<ResponseOf<A>>
+}
+
+/** Bounds of one admin call. */
+export interface AdminCallOptions {
+  /** All tries together. Milliseconds. Default 60 000. */
+  readonly timeoutMs?: number
+  /** Ends the wait; what was sent may still be carried out. */
+  readonly signal?: AbortSignal
+}
+
+/** Runs `attempt` until it succeeds, fails for good, or the call's time is over. */
+export function retryingCall<T>(
+  context: AdminContext,
+  what: string,
+  options: AdminCallOptions,
+  attempt: (remainingMs: number) => Promise<T>,
+): Promise<T> {
+  const { scope, retryBackoffMs, retryBackoffMaxMs } = context
+  const { timeoutMs = 60_000, signal } = options
+  return retrying(
+    { scope, what, backoffMs: retryBackoffMs, backoffMaxMs: retryBackoffMaxMs, timeoutMs, signal },
+    attempt,
+  )
+}
