@@ -3,7 +3,7 @@
  * Owns one socket per connection. Frames sent in one turn leave in one system call; a dialled socket reads straight
  * into the frame in progress (see FrameDecoder), an accepted one copies its chunks in.
  */
-import { createServer, type OnReadOpts, Socket } from 'node:net'
+import { createServer, type OnReadOpts, Socket, type SocketConstructorOpts } from 'node:net'
 import type { Connection, ConnectionHandler, DialOptions, Listener, ListenOptions, Network } from '../base/network.ts'
 import { connectError, connectionLost, connectTimeout, formatAddress, NetworkError } from './errors.ts'
 import { FrameDecoder, PartialBudget } from './frame-decoder.ts'
@@ -135,7 +135,9 @@ function dial(host: string, port: number, handler: ConnectionHandler, options: D
         return true
       },
     }
-    const socket = new Socket()
+    // Node takes `onread` here; its types know it only for `connect`.
+    const socketOptions: SocketConstructorOpts & { readonly onread: OnReadOpts } = { onread }
+    const socket = new Socket(socketOptions)
     const timer = setTimeout(() => {
       socket.destroy()
       reject(connectTimeout(host, port, options.connectTimeoutMs))
@@ -152,7 +154,7 @@ function dial(host: string, port: number, handler: ConnectionHandler, options: D
       new PartialBudget(Number.POSITIVE_INFINITY),
     )
     const opened = connection
-    socket.connect({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveMs, onread }, () => {
+    socket.connect({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveMs }, () => {
       clearTimeout(timer)
       socket.off('error', onError)
       opened.attach(handler)
