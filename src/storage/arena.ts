@@ -67,8 +67,9 @@ export class Arena {
   /** Where writes go, and where the compactor's survivors go: they live longer than what is written now. */
   #head: Chunk | undefined
   #survivors: Chunk | undefined
-  /** One emptied chunk is kept for the next head. */
+  /** One emptied chunk is kept for the next head, unless what was in it may still be read. */
   #spare: Buffer | undefined
+  keepsSpare = true
 
   chunkOf(ref: number): Chunk {
     return this.chunks[ref >>> chunkShift]!
@@ -95,8 +96,9 @@ export class Arena {
     const large = bytes > largeBytes
     const size = large ? bytes : this.#chunkBytes(bytes)
     let buffer = this.#spare
-    if (buffer?.length === size) this.#spare = undefined
-    else {
+    this.#spare = undefined
+    if (buffer?.length !== size) {
+      this.allocatedBytes -= buffer?.length ?? 0
       buffer = Buffer.allocUnsafeSlow(size)
       this.allocatedBytes += size
     }
@@ -151,7 +153,7 @@ export class Arena {
     this.#forget(chunk)
     this.chunks[chunk.number] = undefined
     this.#freeNumbers.push(chunk.number)
-    if (chunk.bytes.length <= maxChunkBytes) {
+    if (this.keepsSpare && chunk.bytes.length <= maxChunkBytes) {
       this.allocatedBytes -= this.#spare?.length ?? 0
       this.#spare = chunk.bytes
     } else this.allocatedBytes -= chunk.bytes.length
@@ -160,6 +162,17 @@ export class Arena {
   #forget(chunk: Chunk): void {
     this.deadUnits -= chunk.dead
     this.usedUnits -= chunk.used
+  }
+
+  /** Lets the chunks that are written now be emptied too. */
+  retireHeads(): void {
+    for (const chunk of [this.#head, this.#survivors]) {
+      if (chunk === undefined) continue
+      chunk.head = false
+      if (chunk.dead === chunk.used) this.#freeIfDead(chunk)
+    }
+    this.#head = undefined
+    this.#survivors = undefined
   }
 
   /** The chunk whose emptying gains most for its work; undefined when none has a quarter dead. */

@@ -7,7 +7,10 @@ import { StoreError } from './errors.ts'
 import { MemoryStore } from './memory-store.ts'
 
 export interface MemoryEngineOptions {
-  /** Memory that one store may take for entries, bytes; a put above it fails with ERR_STORE_NOSPACE. Default 8 GiB. */
+  /**
+   * Memory for the entries of one store, bytes; a put above it fails with ERR_STORE_NOSPACE. Indexes (about 20 bytes a
+   * key) and unfilled chunks (up to 3 MiB) come on top. Default 8 GiB, 64 KiB to 15 GiB.
+   */
   readonly maxStoreBytes?: number
   /** Seeds the hash of keys, so that nobody can choose keys that collide. Default: a fixed seed. */
   readonly random?: Random | null

@@ -2,6 +2,7 @@
  * A store of the memory engine: contract.ts over memory-table.ts. Owns the table, the checkpoint, and who may write
  * (the batch, or one bulk load).
  */
+import { headerBytes } from './arena.ts'
 import { checkKey, checkSpace, copyCheckpoint } from './check.ts'
 import type {
   BulkLoad,
@@ -28,7 +29,7 @@ import { keyBuffer } from './range.ts'
 export interface MemoryStoreSettings {
   /** `group/table/partition`. */
   readonly name: string
-  /** Largest `allocatedBytes` that a put may lead to. */
+  /** Bytes of records, superseded ones that are not reclaimed included. */
   readonly maxBytes: number
   /** Seed of the key hash. */
   readonly seed: number
@@ -86,11 +87,19 @@ export class MemoryStore implements Store {
 
   #withRoom(bytes: number): MemoryTable {
     const table = this.#open()
-    if (bytes > 0 && (table.arena.allocatedBytes + bytes > this.#settings.maxBytes || table.arena.full)) {
-      const text = `${bytes} more bytes do not fit into maxBytes ${this.#settings.maxBytes} (${table.arena.allocatedBytes} in use)`
-      throw new StoreError('ERR_STORE_NOSPACE', this.name, text)
+    if (bytes > 0 && !this.#fits(table, bytes)) {
+      table.reclaim()
+      if (!this.#fits(table, bytes)) {
+        const text = `${bytes} more bytes do not fit into its limit of ${this.#settings.maxBytes} bytes (maxStoreBytes)`
+        throw new StoreError('ERR_STORE_NOSPACE', this.name, text)
+      }
     }
     return table
+  }
+
+  #fits(table: MemoryTable, bytes: number): boolean {
+    const used = 8 * table.arena.usedUnits + bytes + headerBytes
+    return used <= this.#settings.maxBytes && !table.arena.full
   }
 
   #writable(bytes: number): MemoryTable {

@@ -397,6 +397,17 @@ export class MemoryTable implements KeyOrder {
     this.#usedEntries -= 1
   }
 
+  /** Makes room at once, whatever it takes: purges what may be purged and empties every chunk worth it. */
+  reclaim(): void {
+    // The put that needs the room may have its key or value from here: no memory is written that was in use.
+    this.arena.keepsSpare = false
+    this.arena.retireHeads()
+    this.overlays.drain(Number.POSITIVE_INFINITY)
+    this.#purge(Number.POSITIVE_INFINITY)
+    this.#compact(Number.POSITIVE_INFINITY)
+    this.arena.keepsSpare = true
+  }
+
   /** Moves the living out of half-dead chunks, about `bytes` of them. */
   #compact(bytes: number): void {
     let left = bytes
@@ -444,7 +455,7 @@ export class MemoryTable implements KeyOrder {
     const units = kind === kindTombstone ? recordUnits(words[at + 1]! & 0xffffff, words[at + 2]!) : words[at + 3]!
     const to = this.arena.allocate(units, true)
     const target = this.arena.chunkOf(to)
-    copyBytes(victim.bytes, 8 * unit, 8 * (unit + units), target.bytes, 8 * (to & unitMask))
+    copyWords(victim, at, 2 * units, target, 2 * (to & unitMask))
     target.words[2 * (to & unitMask) + 3] = units
     const from = victim.number * chunkUnits + unit
     if (kind === kindPinned) this.overlays.moved(entry, from, to)
@@ -591,6 +602,12 @@ function compareBytes(a: Buffer, fromA: number, toA: number, b: Buffer, fromB: n
 
 /** Short spans by a loop: a native call costs more than they do. */
 function copyBytes(source: Buffer, from: number, to: number, target: Buffer, at: number): void {
-  if (to - from > 32) source.copy(target, at, from, to)
+  if (to - from > 48) source.copy(target, at, from, to)
   else for (let i = from; i < to; i++) target[at + i - from] = source[i]!
+}
+
+/** Copies a record; counted in words of four bytes. */
+function copyWords(source: Chunk, from: number, count: number, target: Chunk, at: number): void {
+  if (count > 100) source.bytes.copy(target.bytes, 4 * at, 4 * from, 4 * (from + count))
+  else for (let i = 0; i < count; i++) target.words[at + i] = source.words[from + i]!
 }
