@@ -80,6 +80,16 @@ class Lane {
     return this.#state.at !== 'ready' && this.#context.scope.scheduler.monotonic() < this.#notBefore
   }
 
+  /** Whether a call made now is written to a socket at once. */
+  get isReady(): boolean {
+    return this.#state.at === 'ready' && this.#throttledUntil <= this.#context.scope.scheduler.monotonic()
+  }
+
+  /** Resolves when `isReady`, dialling if need be; rejects as a call would. */
+  async whenReady(what: string, timeoutMs: number): Promise<void> {
+    await this.#ready(what, timeoutMs)
+  }
+
   async call<A extends AnyApi>(api: A, input: RequestInput<A>, options: LaneCall): Promise<ResponseOf<A> | undefined> {
     const connection = await this.#ready(api.name, options.timeoutMs)
     if (options.oneWay === true) {
@@ -269,12 +279,17 @@ export class BrokerLink {
 
   /** Rejects with retriable transport errors, with VersionError, or with ClosedError. */
   call<A extends AnyApi>(api: A, input: RequestInput<A>, options: LaneCall): Promise<ResponseOf<A> | undefined> {
-    let lane = this.#lanes.get(options.lane)
-    if (lane === undefined) {
-      lane = new Lane(this, options.lane, this.#context)
-      this.#lanes.set(options.lane, lane)
-    }
-    return lane.call(api, input, options)
+    return this.#lane(options.lane).call(api, input, options)
+  }
+
+  /** Whether a call on the lane made now is written at once: calls made in one turn then leave, or fail, in their order. */
+  isReady(lane: LaneName): boolean {
+    return this.#lanes.get(lane)?.isReady === true
+  }
+
+  /** Resolves when `isReady(lane)`; rejects as a call would. `what` waits, for messages. */
+  whenReady(lane: LaneName, what: string, timeoutMs: number): Promise<void> {
+    return this.#lane(lane).whenReady(what, timeoutMs)
   }
 
   /** Closes one lane's socket; the lane is gone until it is used again. */
@@ -291,6 +306,15 @@ export class BrokerLink {
 
   close(): void {
     for (const lane of this.#lanes.values()) lane.close()
+  }
+
+  #lane(name: LaneName): Lane {
+    let lane = this.#lanes.get(name)
+    if (lane === undefined) {
+      lane = new Lane(this, name, this.#context)
+      this.#lanes.set(name, lane)
+    }
+    return lane
   }
 }
 

@@ -42,9 +42,9 @@ export async function simulate(
     try {
       await world.run(() => body(world, tally))
     } catch (cause) {
-      const message = cause instanceof Error ? (cause.stack ?? cause.message) : String(cause)
-      const deeper = cause instanceof Error && cause.cause instanceof Error ? `\ncaused by ${cause.cause.stack}` : ''
-      throw new Error(`${name}: again with SEED=${seed} npm run sim\n${world.trace()}\n${message}${deeper}`)
+      const error = new Error(`${name}: again with SEED=${seed} npm run sim`)
+      error.stack = `${error.message}\n${world.trace()}\n${stackOf(cause)}`
+      throw error
     }
     events += world.timeline.count
   }
@@ -54,6 +54,13 @@ export async function simulate(
     `${name}: ${seeds.length} seeds from ${seeds[0]}, ${events} events in ${seconds.toFixed(1)} s${sums === '' ? '' : `; ${sums}`}`,
   )
   return tally
+}
+
+/** The stacks of an error and of its causes. */
+function stackOf(cause: unknown): string {
+  if (!(cause instanceof Error)) return String(cause)
+  const own = cause.stack ?? cause.message
+  return cause.cause === undefined ? own : `${own}\ncaused by ${stackOf(cause.cause)}`
 }
 
 /** Adds to a tally. */

@@ -6,7 +6,7 @@
  *
  * Order and idempotence. Sequences are given when a batch is taken for the first time. When a batch comes back, nothing
  * leaves until all others in flight have come back too; then they go again, in order, with the sequences they had: the
- * broker finds duplicates. A batch that is given up after it had a sequence leaves a gap: batches that already have
+ * broker finds duplicates. The first batch to a leader goes alone (see `next`). A batch that is given up after it had a sequence leaves a gap: batches that already have
  * sequences are tried once more as they are (if the lost one was written after all, they fit), and only when they are
  * settled, or the broker refuses the first of them as out of order, a new producer epoch starts at sequence 0 (KIP-360).
  */
@@ -54,6 +54,8 @@ export class PartitionQueue {
   #nextSequence = 0
   /** A batch with a sequence was given up. */
   #gap = false
+  /** The leader has accepted a batch, so it knows our sequences and refuses what does not follow. */
+  #proven = false
   /** Why a new epoch must start before anything leaves. */
   #raise: string | undefined
   /** The option, or less once the topic refused that much. */
@@ -132,6 +134,7 @@ export class PartitionQueue {
     this.#outbox.delist(this)
     this.#outbox = outbox
     this.#retryAt = 0
+    this.#proven = false
     // What is in flight to the old leader comes back first, or the order is lost.
     if (this.inFlight > 0) this.#halted = true
     if (this.hasWork) outbox.enlist(this)
@@ -146,6 +149,9 @@ export class PartitionQueue {
       if (this.inFlight > 0) return undefined
       this.#halted = false
     }
+    // A broker takes the first batch it sees of a producer at any sequence: were the first refused and the second not,
+    // they would change places. So the first goes alone.
+    if (!this.#proven && this.inFlight > 0 && this.#host.options.idempotent) return undefined
     if (now < this.#retryAt || !this.#settleSequence()) return undefined
     for (;;) {
       const batch = this.#sealed[0] ?? this.#ripe(now, slotFreed)
@@ -163,6 +169,7 @@ export class PartitionQueue {
   /** The broker has it. `baseOffset` -1: it did not say where. */
   delivered(batch: ProducerBatch, baseOffset: number, appendTime: number): void {
     this.inFlight -= 1
+    this.#proven = true
     this.#backoff.reset()
     batch.delivered(this.topic, this.partition, baseOffset, appendTime)
   }
@@ -172,6 +179,12 @@ export class PartitionQueue {
     this.inFlight -= 1
     batch.maybeWritten ||= maybeWritten
     this.#again(batch, error)
+  }
+
+  /** The broker cannot be reached: remembered for the message of a batch whose time runs out. */
+  unreachable(error: MillraceError): void {
+    const first = this.#sealed[0] ?? this.open
+    if (first !== undefined) first.lastError = error
   }
 
   /** The broker's idea of the sequence differs from ours. */
@@ -299,6 +312,7 @@ export class PartitionQueue {
     if (state.at !== 'ready') return
     this.#producerId = state.producerId
     this.#epoch = state.epoch
+    this.#proven = false
   }
 
   /** False: the batch could not be closed and was given up. */

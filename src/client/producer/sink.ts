@@ -2,15 +2,16 @@
  * Sink: the outbox of one broker (idea: franz-go's sink).
  * Owns   the Produce requests in flight to it, at most `maxInFlight`, and the list of queues that have something for it.
  * Reads  PartitionQueue.next.   Never  settles promises or decides about order: PartitionQueue does.
- * A request takes one batch of each queue, in turn, up to `maxRequestBytes`. Start at `drain`. The sink with node -1
- * keeps the queues of partitions that have no leader; it sends nothing.
+ * A request takes one batch of each queue, in turn, up to `maxRequestBytes`. Start at `drain`. Nothing is taken before the
+ * connection stands: requests that wait for one can fail one by one, and then a later batch would leave before an earlier.
+ * The sink with node -1 keeps the queues of partitions that have no leader; it sends nothing.
  */
 import { describeError, MillraceError } from '../../base/errors.ts'
 import { produce } from '../../protocol/api/produce.ts'
 import { BrokerError, kafkaError, ProtocolError } from '../../protocol/errors.ts'
 import type { ResponseOf } from '../../protocol/schema.ts'
 import { ZERO_UUID } from '../../protocol/uuid.ts'
-import type { BrokerLinks } from '../broker-link.ts'
+import type { BrokerLink, BrokerLinks } from '../broker-link.ts'
 import { UnknownBrokerError } from '../request-router.ts'
 import type { ProducerBatch } from './batch.ts'
 import { FatalProducerError, fatalProducerCodes } from './errors.ts'
@@ -37,6 +38,7 @@ interface Sent {
 type PartitionAnswer = ResponseOf<typeof produce>['responses'][number]['partitionResponses'][number]
 
 const acksCode = { all: -1, leader: 1, none: 0 } as const
+const lane = 'produce'
 /** The last version that names topics. */
 const namedVersion = 12
 
@@ -48,6 +50,7 @@ export class Sink implements Outbox {
   readonly #queues = new Set<PartitionQueue>()
   readonly #sent = new Set<Sent>()
   #busy = false
+  #connecting = false
 
   constructor(host: ProducerHost, links: BrokerLinks, node: number) {
     this.node = node
@@ -81,7 +84,12 @@ export class Sink implements Outbox {
 
   /** Sends what may be sent now. `slotFreed`: an answer has just come in. */
   drain(slotFreed: boolean): void {
-    if (this.node < 0 || this.#busy) return
+    if (this.node < 0 || this.#busy || this.#connecting || this.#queues.size === 0) return
+    const link = this.#links.node(this.node)
+    if (link !== undefined && !link.isReady(lane)) {
+      this.#connect(link)
+      return
+    }
     this.#busy = true
     while (this.#sent.size < this.#host.options.maxInFlight) {
       const sent = this.#collect(slotFreed)
@@ -100,6 +108,39 @@ export class Sink implements Outbox {
         if (!answered) batch.failed(error, queue.topic, queue.partition, true)
       }
     }
+  }
+
+  #connect(link: BrokerLink): void {
+    this.#connecting = true
+    link.whenReady(lane, 'Produce', this.#links.context.requestTimeoutMs).then(
+      () => {
+        this.#connecting = false
+        this.drain(true)
+      },
+      (cause: unknown) => {
+        const again = this.#unreachable(cause)
+        this.#connecting = false
+        if (again) this.drain(true)
+      },
+    )
+  }
+
+  /**
+   * The broker cannot be reached: the leader may be another by now, or will be; batches wait within their own time. False:
+   * trying again at once makes no sense.
+   */
+  #unreachable(cause: unknown): boolean {
+    if (!(cause instanceof MillraceError) || !cause.retriable) {
+      // No other try will do: batches are taken and get the error as the answer.
+      for (let sent = this.#collect(true); sent !== undefined; sent = this.#collect(true)) {
+        this.#sent.add(sent)
+        this.#lost(sent, cause)
+      }
+      return false
+    }
+    for (const queue of this.#queues) queue.unreachable(cause)
+    this.#host.metadata.refresh(`broker ${this.node} cannot be reached: ${cause.code}`)
+    return true
   }
 
   #collect(slotFreed: boolean): Sent | undefined {
@@ -154,7 +195,7 @@ export class Sink implements Outbox {
     }
     const input = { transactionalId: null, acks: acksCode[acks], timeoutMs: this.#ackTimeoutMs, topicData }
     const call = {
-      lane: 'produce',
+      lane,
       timeoutMs: this.#links.context.requestTimeoutMs,
       maxVersion: named ? namedVersion : produce.maxVersion,
       oneWay: acks === 'none',
