@@ -243,8 +243,10 @@ test('types: required, optional and nullable fields', () => {
   const items: readonly { readonly n: number; readonly names: readonly string[] }[] | null = request.items
   // @ts-expect-error: a nullable field is not simply a string.
   const wrong: string = request.hint
-  // @ts-expect-error: what was read is not changed.
-  const change = (): void => void (request.id = '')
+  const change = (): void => {
+    // @ts-expect-error: what was read is not changed.
+    request.id = ''
+  }
   assert.equal([text, maybe, items, wrong, typeof change], ['x', null, null, null, 'function'])
 })
 
