@@ -69,7 +69,11 @@ const optionTable: OptionTable<Omit<MillraceOptions, 'scope' | 'storage'>> = {
   storeLingerMs: int({ default: 60_000, min: 0, max: 86_400_000 }),
   embeddedPartitions: int({ default: 6, min: 1, max: 1_000 }),
   allowEmbedded: bool({ default: false }),
-  onEvent: custom({ default: (): void => {}, accepts: (value) => typeof value === 'function', says: 'must be a function' }),
+  onEvent: custom({
+    default: (): void => {},
+    accepts: (value) => typeof value === 'function',
+    says: 'must be a function',
+  }),
 }
 
 /** What `ensureStreams` makes. */
@@ -107,7 +111,8 @@ export class Millrace implements AsyncDisposable {
     const { scope, storage, ...given } = options
     this.#options = resolveOptions('Millrace', optionTable, given)
     const { brokers, allowEmbedded } = this.#options
-    if (brokers === '') throw new OptionError('Millrace', ["brokers must be 'host:port', a list of such, or 'embedded:'"])
+    if (brokers === '')
+      throw new OptionError('Millrace', ["brokers must be 'host:port', a list of such, or 'embedded:'"])
     this.#embedded = brokers === 'embedded:'
     if (this.#embedded && !allowEmbedded && process.env['NODE_ENV'] === 'production') {
       throw new OptionError('Millrace', [
@@ -166,7 +171,12 @@ export class Millrace implements AsyncDisposable {
       const sessionTimeoutMs = options.sessionTimeoutMs ?? 45_000
       const requestTimeoutMs = Math.min(this.#options.requestTimeoutMs, Math.floor(sessionTimeoutMs / 2))
       const kafka = clientPort({ ...connection, requestTimeoutMs })
-      return { kafka, registry, requestTimeoutMs, createInputs: this.#embedded ? this.#options.embeddedPartitions : undefined }
+      return {
+        kafka,
+        registry,
+        requestTimeoutMs,
+        createInputs: this.#embedded ? this.#options.embeddedPartitions : undefined,
+      }
     }
     const given = { partitioner: this.#options.partitioner, ...options }
     const processor = new Processor(open, group as AnyGroup, given)

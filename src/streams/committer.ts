@@ -145,11 +145,7 @@ export class Committer {
   }
 
   /** Undefined: try again. */
-  #outcome(
-    one: Pending,
-    errors: Map<string, string> | MillraceError,
-    generation: number,
-  ): CommitOutcome | undefined {
+  #outcome(one: Pending, errors: Map<string, string> | MillraceError, generation: number): CommitOutcome | undefined {
     if (errors instanceof MillraceError) {
       const reaction = errors.retriable ? 'retry' : commitReaction(errors.code)
       if (reaction === 'fatal') return { kind: 'failed', error: errors }

@@ -79,7 +79,8 @@ export class Emitter<T> implements AsyncDisposable {
   enqueue(key: string | Uint8Array, value: T | null, options?: EmitterSendOptions): boolean {
     const record = this.#record(key, value, options)
     const producer = this.#host.ready(this.topic)
-    if (producer === undefined) throw new ClosedError(`the emitter of ${this.topic} is not open: await ready() first, it`)
+    if (producer === undefined)
+      throw new ClosedError(`the emitter of ${this.topic} is not open: await ready() first, it`)
     return producer.enqueue(record)
   }
 

@@ -51,7 +51,13 @@ export async function startPositions(
     const lost = lostRange(kafka, known, range)
     if (lost === undefined) return { topic, partition, input, offset: known.offset, chosen: false }
     if (policy.onLostOffsets === 'fail') throw lostOffsets(graph.name, topic, partition, lost)
-    return { topic, partition, input, offset: policy.onLostOffsets === 'earliest' ? range.from : range.to, chosen: true }
+    return {
+      topic,
+      partition,
+      input,
+      offset: policy.onLostOffsets === 'earliest' ? range.from : range.to,
+      chosen: true,
+    }
   })
 }
 
@@ -73,7 +79,8 @@ function lostRange(
   if (note !== undefined && note.topicId !== id) {
     return `offset ${committed.offset} was committed for a topic of this name that was deleted (id ${note.topicId}, now ${id})`
   }
-  if (committed.offset < log.from) return `offsets ${committed.offset} to ${log.from - 1} were deleted before they were processed`
+  if (committed.offset < log.from)
+    return `offsets ${committed.offset} to ${log.from - 1} were deleted before they were processed`
   if (committed.offset > log.to) return `offset ${committed.offset} is committed, but the log ends at ${log.to}`
   return undefined
 }

@@ -61,7 +61,11 @@ const KiB = 1024
 const MiB = 1024 * KiB
 const GiB = 1024 * MiB
 const nothing = (): void => {}
-const observer = { default: nothing, accepts: (value: unknown) => typeof value === 'function', says: 'must be a function' }
+const observer = {
+  default: nothing,
+  accepts: (value: unknown) => typeof value === 'function',
+  says: 'must be a function',
+}
 
 export const processorOptionTable: OptionTable<ProcessorOptions> = {
   groupInstanceId: text({ default: '' }),

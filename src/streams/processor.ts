@@ -193,7 +193,10 @@ export class Processor implements AsyncDisposable {
     const given = [...graph.inputs, ...graph.joins, ...graph.lookups].map((edge) => edge.topic)
     this.#enter({ at: 'waitingForTopics', reason: `looking up ${given.join(', ')}` })
     if (createInputs !== undefined) {
-      const streams = [...graph.inputs, ...graph.outputs].map((edge) => ({ name: edge.topic, partitions: createInputs }))
+      const streams = [...graph.inputs, ...graph.outputs].map((edge) => ({
+        name: edge.topic,
+        partitions: createInputs,
+      }))
       const tables = [...graph.joins, ...graph.lookups].map((edge) => tableTopicOf(edge.topic, createInputs))
       await createMissing(kafka, [...streams, ...tables])
     }
@@ -267,7 +270,12 @@ export class Processor implements AsyncDisposable {
     const runner = new TaskRunner({
       scheduler: kafka.scope.scheduler,
       consumer,
-      lease: new Lease(kafka.scope.scheduler, membership, sessionTimeoutMs, Math.min(requestTimeoutMs, sessionTimeoutMs / 2)),
+      lease: new Lease(
+        kafka.scope.scheduler,
+        membership,
+        sessionTimeoutMs,
+        Math.min(requestTimeoutMs, sessionTimeoutMs / 2),
+      ),
       maxInboxBytes: options.maxInboxBytes,
       inputOf: (topic) => inputNumbers.get(topic) ?? -1,
       leaseLapsed: () => this.#event({ kind: 'leaseLapsed' }),
@@ -411,7 +419,12 @@ export class Processor implements AsyncDisposable {
     const metadata = this.#taskHost!
     const chosen = starts
       .filter((start) => start.chosen)
-      .map(({ topic, partition, offset }) => ({ topic, partition, offset, metadata: metadata.commitMetadata(topic, -1) }))
+      .map(({ topic, partition, offset }) => ({
+        topic,
+        partition,
+        offset,
+        metadata: metadata.commitMetadata(topic, -1),
+      }))
     if (chosen.length === 0) return
     const outcome = await new Promise<CommitOutcome>((resolve) => this.#committer!.commit(chosen, resolve))
     if (outcome.kind === 'failed') throw outcome.error
@@ -451,7 +464,8 @@ export class Processor implements AsyncDisposable {
 
   async #giveUp(partitions: readonly number[], timeoutMs: number): Promise<void> {
     const runner = this.#runner!
-    for (const partition of partitions) this.#starting.get(partition)?.abort.abort(new ClosedError(`partition ${partition}`))
+    for (const partition of partitions)
+      this.#starting.get(partition)?.abort.abort(new ClosedError(`partition ${partition}`))
     const tasks = partitions.map((partition) => runner.task(partition)).filter((task) => task !== undefined)
     for (const task of tasks) {
       this.#unassign(task)
@@ -490,7 +504,8 @@ export class Processor implements AsyncDisposable {
   /** A task whose commit was refused is the membership's to take away; one whose writes failed is restored here. */
   #taskLost(task: Task, error: MillraceError | undefined): void {
     this.#lostPartitions([task.partition], error)
-    if (error === undefined) void this.#membership?.heartbeatNow().catch(() => {}) // the membership reacts to the answer itself
+    if (error === undefined)
+      void this.#membership?.heartbeatNow().catch(() => {}) // the membership reacts to the answer itself
     else this.#startTask(task.partition)
     this.#reportProgress()
   }
@@ -524,7 +539,14 @@ export class Processor implements AsyncDisposable {
       const keys = await readForeignKeys(this.#host.kafka, changelog, range, onKey, this.#abort.signal)
       const { topic, partition } = changelog
       if (keys > 0) {
-        this.#event({ kind: 'foreignChangelogWrite', topic, partition, fromOffset: range.from, toOffset: range.to, keys })
+        this.#event({
+          kind: 'foreignChangelogWrite',
+          topic,
+          partition,
+          fromOffset: range.from,
+          toOffset: range.to,
+          keys,
+        })
       }
       task.wantCheckpoint()
       this.#runner?.wake()
@@ -646,4 +668,3 @@ export class Processor implements AsyncDisposable {
 function partitionsOf(partitions: readonly TopicPartition[]): number[] {
   return [...new Set(partitions.map((one) => one.partition))].sort((a, b) => a - b)
 }
-

@@ -146,4 +146,3 @@ export class TableCopy implements TopicPartition {
     for (const listener of this.#listeners) listener()
   }
 }
-

@@ -154,13 +154,7 @@ export class TableRegistry {
   }
 
   /** Where to read on: the store's checkpoint if it belongs to this topic and is inside its log, else the beginning. */
-  async #startOf(
-    topic: string,
-    partition: number,
-    store: Store,
-    target: number,
-    signal: AbortSignal,
-  ): Promise<number> {
+  async #startOf(topic: string, partition: number, store: Store, target: number, signal: AbortSignal): Promise<number> {
     const [earliest = 0] = await this.#kafka.listOffsets([{ topic, partition }], 'earliest', signal)
     const { checkpoint } = store
     if (checkpoint === undefined) return earliest

@@ -31,13 +31,7 @@ class Generation {
 }
 
 /** Receives the changelog record of one dirty key; a value from −1 is a deletion. */
-export type ChangelogWriter = (
-  entry: Entry,
-  keys: Buffer,
-  values: Buffer,
-  valueFrom: number,
-  valueTo: number,
-) => void
+export type ChangelogWriter = (entry: Entry, keys: Buffer, values: Buffer, valueFrom: number, valueTo: number) => void
 
 export class TaskTable {
   readonly topic: string

@@ -34,7 +34,11 @@ export interface ViewOptions {
 export const viewOptionTable: OptionTable<ViewOptions> = {
   partitioner: oneOf(['murmur2', 'fnv1a'], { default: 'murmur2' }),
   missingTopicTimeoutMs: int({ default: 600_000, min: 0, max: 86_400_000 }),
-  onStateChange: custom({ default: (): void => {}, accepts: (value) => typeof value === 'function', says: 'must be a function' }),
+  onStateChange: custom({
+    default: (): void => {},
+    accepts: (value) => typeof value === 'function',
+    says: 'must be a function',
+  }),
 }
 
 /** Which keys `iterate` visits; bounds combine. Keys are ordered by their bytes. */
@@ -151,13 +155,23 @@ export class View<T> implements AsyncDisposable {
    * is so already. May be called before the view has recovered.
    * Rejects with AbortError when `signal` fires, with ClosedError or the view's failure when it ends, with what `holds` throws.
    */
-  until(key: string | Uint8Array, holds: (value: T) => boolean = () => true, options: { signal?: AbortSignal } = {}): Promise<T> {
+  until(
+    key: string | Uint8Array,
+    holds: (value: T) => boolean = () => true,
+    options: { signal?: AbortSignal } = {},
+  ): Promise<T> {
     const { signal } = options
-    if (signal?.aborted === true) return Promise.reject(new AbortError(`waiting in the view of ${this.topic}`, signal.reason))
+    if (signal?.aborted === true)
+      return Promise.reject(new AbortError(`waiting in the view of ${this.topic}`, signal.reason))
     if (this.#state.at === 'closed') return Promise.reject(new ClosedError(`the view of ${this.topic}`))
     if (this.#state.at === 'failed') return Promise.reject(this.#state.error)
     const bytes = keyBytes(key)
-    const waiter: Waiter<T> = { key: bytes, partition: this.#reads?.partitionOf(bytes) ?? -1, holds, done: deferred<T>() }
+    const waiter: Waiter<T> = {
+      key: bytes,
+      partition: this.#reads?.partitionOf(bytes) ?? -1,
+      holds,
+      done: deferred<T>(),
+    }
     this.#waiters.add(waiter)
     const onAbort = (): void => {
       this.#waiters.delete(waiter)
@@ -230,7 +244,8 @@ export class View<T> implements AsyncDisposable {
     await waitForTopics(kafka, [topic], missingTopicTimeoutMs, () => {}, this.#abort.signal)
     await requireCompacted(kafka, topic)
     const picture = kafka.metadata.view.topic(topic)
-    if (!exists(picture)) throw new StreamsError('ERR_TOPIC_MISSING', `topic ${topic} was deleted while its view started`)
+    if (!exists(picture))
+      throw new StreamsError('ERR_TOPIC_MISSING', `topic ${topic} was deleted while its view started`)
     this.#unlisten.push(kafka.metadata.onChange(() => this.#checkPartitions(picture.partitions.length)))
     this.#enter({ at: 'recovering', remaining: 0 })
     for (const { index } of picture.partitions) {

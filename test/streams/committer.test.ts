@@ -30,7 +30,11 @@ function scripted(answers: Answer[], generations: number[] = []) {
   let heartbeats = 0
   const membership: GroupMembership = {
     join: () => {},
-    metadata: () => ({ groupId: 'g', memberId: 'm', generation: generations.length > 1 ? generations.shift()! : (generations[0] ?? 1) }),
+    metadata: () => ({
+      groupId: 'g',
+      memberId: 'm',
+      generation: generations.length > 1 ? generations.shift()! : (generations[0] ?? 1),
+    }),
     lastHeartbeatSentAt: 0,
     heartbeatNow: () => {
       heartbeats += 1
@@ -102,7 +106,10 @@ test('commits of one turn travel in one request; each task hears its own outcome
   const coordinator = scripted([['NONE', 'UNKNOWN_MEMBER_ID']])
   const committer = new Committer(impatient(), coordinator.membership, crash)
   const outcomes = await Promise.all([commit(committer, [at(0, 1)]), commit(committer, [at(1, 2)])])
-  assert.equal(outcomes.map((one) => one.kind), ['committed', 'lost'])
+  assert.equal(
+    outcomes.map((one) => one.kind),
+    ['committed', 'lost'],
+  )
   assert.equal(coordinator.attempts, [[at(0, 1), at(1, 2)]])
 })
 

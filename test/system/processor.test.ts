@@ -31,7 +31,9 @@ async function withApp(body: (app: Millrace) => Promise<void>): Promise<void> {
 
 test('the first program: a click is counted and seen in a view', async () => {
   const clicks = stream(unique('user-click'), string)
-  const counter = defineGroup(unique('user-clicks'), { table: int64 }).on(clicks, (ctx) => ctx.set((ctx.get() ?? 0n) + 1n))
+  const counter = defineGroup(unique('user-clicks'), { table: int64 }).on(clicks, (ctx) =>
+    ctx.set((ctx.get() ?? 0n) + 1n),
+  )
   await withApp(async (app) => {
     await app.ensureStreams([clicks], { partitions: 6 })
     const emitter = app.emitter(clicks)
@@ -71,8 +73,9 @@ test('a table, a loop, outputs, a join and a lookup in one group', async () => {
       ctx.loopback(`echo-of-${ctx.key}`, state.total)
     })
     .onLoop((ctx, total) => ctx.set({ total, echoes: (ctx.get()?.echoes ?? 0) + 1 }))
-  const alertsSeen = defineGroup(unique('alerts-seen'), { table: json<{ who: string; total: number }>() }).on(alerts, (ctx, alert) =>
-    ctx.set(alert),
+  const alertsSeen = defineGroup(unique('alerts-seen'), { table: json<{ who: string; total: number }>() }).on(
+    alerts,
+    (ctx, alert) => ctx.set(alert),
   )
   await withApp(async (app) => {
     await app.ensureStreams([orders, alerts, profilesIn, ratesIn], { partitions: 3 })
@@ -131,7 +134,9 @@ test('a restart recovers the table and goes on from the committed offsets', asyn
 
 test('two instances share the partitions, and one takes over when the other ends', async () => {
   const numbers = stream(unique('shared'), integer)
-  const sums = defineGroup(unique('shared-sums'), { table: integer }).on(numbers, (ctx, n) => ctx.set((ctx.get() ?? 0) + n))
+  const sums = defineGroup(unique('shared-sums'), { table: integer }).on(numbers, (ctx, n) =>
+    ctx.set((ctx.get() ?? 0) + n),
+  )
   await withApp(async (first) => {
     await first.ensureStreams([numbers], { partitions: 4 })
     const alone = first.processor(sums, fast)
@@ -185,7 +190,10 @@ test('a callback that throws ends the processor with an error that names the rec
     })
     assert.instance(error, RecordError)
     const thrown = error as RecordError
-    assert.equal([thrown.code, thrown.topic, thrown.partition, thrown.offset, thrown.key], ['ERR_CALLBACK', words.topic, 0, 1, 'b'])
+    assert.equal(
+      [thrown.code, thrown.topic, thrown.partition, thrown.offset, thrown.key],
+      ['ERR_CALLBACK', words.topic, 0, 1, 'b'],
+    )
     assert.is((thrown.cause as Error).message, 'no such word')
     assert.is(processor.state.at, 'failed')
     const view = app.view(group.table)
@@ -224,7 +232,10 @@ test('topics that do not fit are refused with errors that say what to do', async
     const uneven = defineGroup(unique('uneven'), { table: string })
       .on(two, () => {})
       .on(three, () => {})
-    const joinsPlain = defineGroup(unique('joins-plain'), { table: string, joins: [table(plain.topic, string)] }).on(two, () => {})
+    const joinsPlain = defineGroup(unique('joins-plain'), { table: string, joins: [table(plain.topic, string)] }).on(
+      two,
+      () => {},
+    )
     const cases: readonly [string, () => Promise<void>, string][] = [
       ['uneven counts', () => app.processor(uneven).start(), 'ERR_PARTITION_COUNT'],
       ['a table that is not compacted', () => app.processor(joinsPlain).start(), 'ERR_TABLE_NOT_COMPACTED'],
@@ -232,7 +243,12 @@ test('topics that do not fit are refused with errors that say what to do', async
       [
         'a missing input',
         () =>
-          app.processor(defineGroup(unique('no-input'), {}).on(missing, () => {}), { missingTopicTimeoutMs: 100 }).start(),
+          app
+            .processor(
+              defineGroup(unique('no-input'), {}).on(missing, () => {}),
+              { missingTopicTimeoutMs: 100 },
+            )
+            .start(),
         'ERR_TOPIC_MISSING',
       ],
     ]
