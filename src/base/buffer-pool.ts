@@ -5,7 +5,7 @@
  * that. Pooled memory never reaches user code. Sizes: 4 KiB doubling to 1 MiB; larger ones are made exactly and not kept.
  */
 import { assert } from './assert.ts'
-import { int, type OptionTable, bool, resolveOptions } from './options.ts'
+import { bool, int, type OptionTable, resolveOptions } from './options.ts'
 
 const SMALLEST = 4096
 const CLASSES = 9

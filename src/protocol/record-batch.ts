@@ -52,13 +52,16 @@ export interface CloseOptions {
 
 /** Strings up to this many characters are copied by a loop, longer ones by Node. */
 const LOOP_CHARACTERS = 24
-/** Copies up to this many bytes are loops. */
+/** Bytes objects of up to this size are copied by a loop. */
 const LOOP_BYTES = 48
+/** Spans of up to this size are copied by words; above, making a view of the span costs little beside copying it. */
+const WORDS_BYTES = 1024
 /** Lengths, offset and timestamp of one record at their longest, and its attributes. */
 const MAX_RECORD_OVERHEAD = 5 + 1 + 10 + 5 + 5 + 5 + 5
 /** A batch's length is an int32. */
 const MAX_RECORD_BYTES = 0x7fffffff - 2 * BATCH_OVERHEAD
 const NOTHING = Buffer.alloc(0)
+const NO_WORDS: DataView = new DataView(NOTHING.buffer, 0, 0)
 
 /**
  * Upper bound of one record's bytes in a batch, for checks against size limits before anything is encoded. Add
@@ -83,20 +86,19 @@ function headersSize(headers: readonly HeaderInput[]): number {
     const header = headers[i]!
     const key = utf8Size(header.key)
     const value = sizeOf(header.value)
-    size += varintSize(key) + key + varintSize(value) + (value > 0 ? value : 0)
+    size += varintSize(key) + key + varintSize(value) + Math.max(value, 0)
   }
   return size
 }
 
-/** Copies `source[from, to)` to `target` at `at`; returns the end. */
-function copyBytes(source: Uint8Array, from: number, to: number, target: Buffer, at: number): number {
-  const end = at + to - from
-  if (to - from > LOOP_BYTES) {
-    target.set(from === 0 && to === source.length ? source : source.subarray(from, to), at)
-    return end
+/** Copies all of `source` to `target` at `at`; returns the end. */
+function copyBytes(source: Uint8Array, size: number, target: Buffer, at: number): number {
+  if (size > LOOP_BYTES) {
+    target.set(source, at)
+  } else {
+    for (let i = 0; i < size; i++) target[at + i] = source[i]!
   }
-  for (let read = from, write = at; read < to; read++, write++) target[write] = source[read]!
-  return end
+  return at + size
 }
 
 /** Writes `text`, `size` bytes of UTF-8, at `at`; returns the end. */
@@ -112,7 +114,7 @@ function copyText(text: string, size: number, target: Buffer, at: number): numbe
 }
 
 function copyValue(value: Uint8Array | string, size: number, target: Buffer, at: number): number {
-  return typeof value === 'string' ? copyText(value, size, target, at) : copyBytes(value, 0, size, target, at)
+  return typeof value === 'string' ? copyText(value, size, target, at) : copyBytes(value, size, target, at)
 }
 
 export class BatchBuilder {
@@ -129,6 +131,10 @@ export class BatchBuilder {
   // Read and written per record.
   #bytes: Buffer = NOTHING
   #baseTimestamp = 0
+  #words = NO_WORDS
+  // The buffer whose spans were copied last: spans come in runs out of one frame.
+  #source: Buffer = NOTHING
+  #sourceWords = NO_WORDS
 
   /** `maxBytes`: what a batch of several records may take before compression, header included. */
   constructor(pool: BufferPool, maxBytes: number) {
@@ -183,9 +189,9 @@ export class BatchBuilder {
     let at = this.#begin(timestamp, key === null ? -1 : keyTo - keyFrom, valueSize, headers)
     if (at < 0) return false
     const bytes = this.#bytes
-    if (key !== null) at = copyBytes(key, keyFrom, keyTo, bytes, at)
+    if (key !== null) at = this.#copySpan(key, keyFrom, keyTo, at)
     at = writeVarint(bytes, valueSize, at)
-    if (value !== null) at = copyBytes(value, valueFrom, valueTo, bytes, at)
+    if (value !== null) at = this.#copySpan(value, valueFrom, valueTo, at)
     this.#end(at, timestamp, headers)
     return true
   }
@@ -198,13 +204,8 @@ export class BatchBuilder {
     // NaN, fractions and infinities all fail one of these.
     if ((delta | 0) !== delta) checkTimestamp(timestamp, delta)
     let size =
-      1 +
-      varlongSize(delta) +
-      varintSize(count) +
-      varintSize(keySize) +
-      varintSize(valueSize) +
-      (keySize > 0 ? keySize : 0)
-    size += valueSize > 0 ? valueSize : 0
+      1 + varlongSize(delta) + varintSize(count) + varintSize(keySize) + varintSize(valueSize) + Math.max(keySize, 0)
+    size += Math.max(valueSize, 0)
     size += headers === undefined ? 1 : varintSize(headers.length) + headersSize(headers)
     const at = this.byteLength
     const end = at + varintSize(size) + size
@@ -216,6 +217,33 @@ export class BatchBuilder {
     next = writeVarlong(bytes, delta, next)
     next = writeVarint(bytes, count, next)
     return writeVarint(bytes, keySize, next)
+  }
+
+  /** Copies `source[from, to)` to `at`, allocating nothing for the spans of one buffer; returns the end. */
+  #copySpan(source: Buffer, from: number, to: number, at: number): number {
+    const size = to - from
+    const bytes = this.#bytes
+    if (size === source.length) return copyBytes(source, size, bytes, at)
+    if (size > WORDS_BYTES) {
+      bytes.set(source.subarray(from, to), at)
+      return at + size
+    }
+    let read = from
+    let write = at
+    if (size > LOOP_BYTES) {
+      if (this.#source !== source) this.#look(source)
+      const words = this.#words
+      const sourceWords = this.#sourceWords
+      for (const wordsTo = to - 3; read < wordsTo; read += 4, write += 4)
+        words.setInt32(write, sourceWords.getInt32(read))
+    }
+    for (; read < to; read++, write++) bytes[write] = source[read]!
+    return at + size
+  }
+
+  #look(source: Buffer): void {
+    this.#source = source
+    this.#sourceWords = new DataView(source.buffer, source.byteOffset, source.byteLength)
   }
 
   #end(valueEnd: number, timestamp: number, headers: readonly HeaderInput[] | undefined): void {
@@ -250,6 +278,7 @@ export class BatchBuilder {
     }
     this.#lease = after
     this.#bytes = after.bytes
+    this.#words = new DataView(this.#bytes.buffer, this.#bytes.byteOffset, this.#bytes.byteLength)
   }
 
   /** Finishes the batch and returns its bytes, valid until `release()`. The batch has at least one record. */
@@ -279,7 +308,7 @@ export class BatchBuilder {
     writeInt64(batch, this.maxTimestamp, MAX_TIMESTAMP_AT)
     writeInt32(batch, this.count, COUNT_AT)
     this.#closed = batch
-    this.#bytes = NOTHING
+    this.#forget()
     this.restamp(options.producerId, options.producerEpoch, options.baseSequence)
     return batch
   }
@@ -299,10 +328,18 @@ export class BatchBuilder {
     this.#lease?.release()
     this.#lease = undefined
     this.#closed = undefined
-    this.#bytes = NOTHING
+    this.#forget()
     this.count = 0
     this.byteLength = BATCH_OVERHEAD
     this.maxTimestamp = -1
+  }
+
+  /** Nothing is appended any more: keeps no buffer of others alive. */
+  #forget(): void {
+    this.#bytes = NOTHING
+    this.#words = NO_WORDS
+    this.#source = NOTHING
+    this.#sourceWords = NO_WORDS
   }
 
   /** Memory for the compressed batch: a smaller lease where the classes have one. */

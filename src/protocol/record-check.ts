@@ -12,8 +12,8 @@ import {
   BATCH_LENGTH_AT,
   BATCH_OVERHEAD,
   CONTROL,
-  CorruptBatchError,
   COUNT_AT,
+  CorruptBatchError,
   CRC_AT,
   LAST_OFFSET_DELTA_AT,
   LEADER_EPOCH_AT,
@@ -30,8 +30,8 @@ import {
   writeInt32,
   writeInt64,
 } from './record-format.ts'
-import { BatchView, RecordCursor } from './record-view.ts'
 import { writeVarint } from './record-varint.ts'
+import { BatchView, RecordCursor } from './record-view.ts'
 
 /** Why a broker refuses a batch, and the Kafka error it answers. */
 export interface BatchRefusal {

@@ -4,8 +4,8 @@
  * keeps a view keeps its bytes. Bytes are checked as far as they are read: bad ones throw CorruptBatchError.
  */
 import {
-  type CompressionName,
   CompressionError,
+  type CompressionName,
   compressionNames,
   DEFAULT_MAX_DECOMPRESSED_BYTES,
 } from './compression/codec.ts'
@@ -20,8 +20,8 @@ import {
   BATCH_OVERHEAD,
   CODEC_MASK,
   CONTROL,
-  CorruptBatchError,
   COUNT_AT,
+  CorruptBatchError,
   CRC_AT,
   DELETE_HORIZON,
   type Header,
@@ -233,9 +233,12 @@ export class RecordCursor {
   #lastOffset = 0
   #baseTimestamp = 0
   #appendTime = false
+  /** Some timestamps of this batch are no exact numbers on the way: compute them as bigints. */
+  #wide = false
   #timestampAt = 0
   #headersFrom = 0
   #cut = 0
+  #delta = 0
 
   /** Goes before the first record of `view`; decompresses. Throws CorruptBatchError, UnsupportedCompressionError. */
   reset(view: BatchView, limits?: CursorLimits): this {
@@ -259,6 +262,7 @@ export class RecordCursor {
     this.#lastOffset = view.lastOffset
     this.#appendTime = view.logAppendTime
     this.#baseTimestamp = this.#appendTime ? view.maxTimestamp : view.baseTimestamp
+    this.#wide = Math.abs(this.#baseTimestamp) === MAX_EXACT
     this.offset = view.baseOffset - 1
     this.headerCount = 0
     return this
@@ -298,11 +302,13 @@ export class RecordCursor {
       raw = (raw & 0x7f) | (second << 7)
       delta = (raw >>> 1) ^ -(raw & 1)
       if (second >= 0x80) {
-        delta = this.#longVarlong(at - 2, recordEnd)
-        at = this.#cut
+        at = this.#longVarlong(at - 2, recordEnd)
+        delta = this.#delta
       }
     }
-    const timestamp = this.#appendTime ? this.#baseTimestamp : saturate(this.#baseTimestamp + delta)
+    let timestamp = this.#appendTime ? this.#baseTimestamp : this.#baseTimestamp + delta
+    if (this.#wide) timestamp = saturate(Number(this.timestampBigInt))
+    else if (timestamp > MAX_EXACT || timestamp < -MAX_EXACT) timestamp = saturate(timestamp)
 
     raw = bytes[at++]!
     if (raw >= 0x80) {
@@ -455,12 +461,13 @@ export class RecordCursor {
     return raw
   }
 
-  /** The zigzag varlong at `at`, decoded; `#cut` is its end. */
+  /** Decodes the zigzag varlong at `at` to `#delta` (a double that is returned would be allocated); returns its end. */
   #longVarlong(at: number, recordEnd: number): number {
     const end = varintEnd(this.bytes, at, recordEnd)
     if (end < 0) this.#fail(at, 'a varlong does not end')
-    this.#cut = end
-    return varlongAt(this.bytes, at, end)
+    this.#delta = varlongAt(this.bytes, at, end)
+    if (Math.abs(this.#delta) === MAX_EXACT) this.#wide = true
+    return end
   }
 
   #fail(position: number, what: string): never {

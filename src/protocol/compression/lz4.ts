@@ -138,7 +138,7 @@ function writeSequence(
   const literals = literalTo - literalFrom
   const match = matchLength === 0 ? 0 : matchLength - 4
   let out = outputAt
-  output[out++] = (literals < 15 ? literals << 4 : 0xf0) | (match < 15 ? match : 15)
+  output[out++] = (literals < 15 ? literals << 4 : 0xf0) | Math.min(match, 15)
   if (literals >= 15) out = writeLength(output, out, literals - 15)
   out = copySpan(bytes, literalFrom, literalTo, output, out)
   if (matchLength === 0) return out

@@ -141,7 +141,7 @@ function writeCopy(output: Buffer, at: number, offset: number, length: number): 
       output[next++] = offset & 0xff
       return next
     }
-    const size = left > 64 ? 64 : left
+    const size = Math.min(left, 64)
     output[next++] = 2 | ((size - 1) << 2)
     output[next++] = offset & 0xff
     output[next++] = offset >>> 8
