@@ -2,7 +2,7 @@
  * Coordinator: requests to the broker that keeps the group. Owns nothing; an answer that says the coordinator moved makes
  * the client forget it, so that the next request asks for it first.
  */
-import { errorCodes } from '../../protocol/errors.ts'
+import { errorCodes, kafkaError } from '../../protocol/errors.ts'
 import type { AnyApi, RequestInput, ResponseOf } from '../../protocol/schema.ts'
 import type { ClientPort, PortRequestOptions } from '../consumer/port.ts'
 
@@ -23,7 +23,7 @@ export class Coordinator {
   isAway(errorCode: number): boolean {
     if (errorCode === errorCodes.COORDINATOR_LOAD_IN_PROGRESS) return true
     if (errorCode !== errorCodes.NOT_COORDINATOR && errorCode !== errorCodes.COORDINATOR_NOT_AVAILABLE) return false
-    this.#port.coordinators.invalidate(this.groupId)
+    this.#port.coordinators.forget(this.groupId, kafkaError(errorCode).name)
     return true
   }
 }
