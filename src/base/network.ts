@@ -36,6 +36,8 @@ export interface DialOptions {
   readonly connectTimeoutMs: number
   /** Largest frame accepted, bytes. */
   readonly maxFrameBytes: number
+  /** Gives up connecting: the promise rejects with the signal's reason, and nothing is left open. */
+  readonly signal?: AbortSignal
 }
 
 export interface ListenOptions {

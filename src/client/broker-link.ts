@@ -41,7 +41,7 @@ export class NoBrokerError extends MillraceError {
 type LaneState =
   | { readonly at: 'idle' }
   | { readonly at: 'pausing'; readonly timer: TimerHandle }
-  | { readonly at: 'dialling' }
+  | { readonly at: 'dialling'; readonly abort: AbortController }
   | { readonly at: 'ready'; readonly connection: BrokerConnection }
   | { readonly at: 'closed' }
 
@@ -101,13 +101,16 @@ class Lane {
     return response
   }
 
-  close(): void {
+  /** Resolves when the socket is gone. */
+  async close(): Promise<void> {
     const state = this.#state
     this.#state = { at: 'closed' }
     if (state.at === 'pausing') this.#context.scope.scheduler.clearTimer(state.timer)
     const reason = new ClosedError('the client')
+    if (state.at === 'dialling') state.abort.abort(reason)
     if (state.at === 'ready') state.connection.close(reason)
     this.#failWaiters(reason)
+    if (state.at === 'ready') await state.connection.gone
   }
 
   /** The broker has another address now: the next dial goes there, at once. */
@@ -168,14 +171,15 @@ class Lane {
       this.#state = { at: 'pausing', timer }
       return
     }
-    this.#state = { at: 'dialling' }
-    void this.#dial()
+    const abort = new AbortController()
+    this.#state = { at: 'dialling', abort }
+    void this.#dial(abort.signal)
   }
 
-  async #dial(): Promise<void> {
+  async #dial(signal: AbortSignal): Promise<void> {
     const { node, address } = this.#link
     try {
-      const connection = await BrokerConnection.open(this.#context, node, address)
+      const connection = await BrokerConnection.open(this.#context, node, address, signal)
       if (this.#state.at !== 'dialling') {
         connection.close()
         return
@@ -294,7 +298,7 @@ export class BrokerLink {
 
   /** Closes one lane's socket; the lane is gone until it is used again. */
   closeLane(name: LaneName): void {
-    this.#lanes.get(name)?.close()
+    void this.#lanes.get(name)?.close()
     this.#lanes.delete(name)
   }
 
@@ -304,8 +308,8 @@ export class BrokerLink {
     for (const lane of this.#lanes.values()) lane.redirect()
   }
 
-  close(): void {
-    for (const lane of this.#lanes.values()) lane.close()
+  async close(): Promise<void> {
+    await Promise.all([...this.#lanes.values()].map((lane) => lane.close()))
   }
 
   #lane(name: LaneName): Lane {
@@ -377,8 +381,9 @@ export class BrokerLinks {
     for (const link of [...this.#nodes.values(), ...this.#seeds]) link.closeLane(name)
   }
 
-  close(): void {
+  /** Fails what is in flight with ClosedError; resolves when no socket is left. */
+  async close(): Promise<void> {
     this.#closed = true
-    for (const link of [...this.#nodes.values(), ...this.#seeds]) link.close()
+    await Promise.all([...this.#nodes.values(), ...this.#seeds].map((link) => link.close()))
   }
 }

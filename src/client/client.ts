@@ -54,6 +54,8 @@ export class Client implements AsyncDisposable {
   readonly #options: Resolved<Omit<ClientOptions, 'scope'>>
   readonly #owned = new Set<Owned>()
   #closing: Promise<void> | undefined
+  /** All parts are closed: last commits are sent and groups are left. */
+  #closed = false
   /** Consumers made so far: numbers their lanes. */
   #consumers = 0
 
@@ -88,7 +90,7 @@ export class Client implements AsyncDisposable {
     input: RequestInput<A>,
     options: RequestOptions = {},
   ): Promise<ResponseOf<A>> {
-    if (this.#closing !== undefined) return Promise.reject(new ClosedError('the client'))
+    if (this.#closed) return Promise.reject(new ClosedError('the client'))
     const {
       lane = 'control',
       timeoutMs = this.#options.requestTimeoutMs,
@@ -172,7 +174,8 @@ export class Client implements AsyncDisposable {
   async #close(): Promise<void> {
     const owned = [...this.#owned].reverse()
     await Promise.allSettled(owned.map((part) => part.close()))
+    this.#closed = true
     this.metadata.close()
-    this.#links.close()
+    await this.#links.close()
   }
 }

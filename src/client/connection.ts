@@ -4,7 +4,8 @@
  * Reads  nothing else.   Never  dials again: a closed connection stays closed (BrokerLink opens the next).
  * A request that is not answered in time ends the connection: on a pipelined socket nothing behind it would be either.
  */
-import { describeError, MillraceError, TimeoutError } from '../base/errors.ts'
+import { deferred } from '../base/deferred.ts'
+import { ClosedError, describeError, MillraceError, TimeoutError } from '../base/errors.ts'
 import type { Connection as Transport } from '../base/network.ts'
 import type { Scope, TimerHandle } from '../base/scope.ts'
 import { connectionLost, NetworkError } from '../net/errors.ts'
@@ -56,6 +57,7 @@ export class BrokerConnection {
   readonly node: number
   /** Called once when the connection is over; `reason` is undefined after an orderly close. */
   onClosed: ((reason: Error | undefined) => void) | undefined
+  readonly #gone = deferred()
   readonly #context: ConnectionContext
   readonly #pending = new Map<number, Pending>()
   #transport: Transport | undefined
@@ -74,7 +76,12 @@ export class BrokerConnection {
   }
 
   /** Dials, then asks for the API versions. Rejects with a retriable error, or with VersionError. */
-  static async open(context: ConnectionContext, node: number, to: Address): Promise<BrokerConnection> {
+  static async open(
+    context: ConnectionContext,
+    node: number,
+    to: Address,
+    signal: AbortSignal,
+  ): Promise<BrokerConnection> {
     const { host, port } = to
     const connection = new BrokerConnection(context, node, host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`)
     const { connectTimeoutMs, maxFrameBytes } = context
@@ -86,14 +93,18 @@ export class BrokerConnection {
         onClose: (reason) => connection.#onClose(reason),
         onDrain: () => connection.#onDrain(),
       },
-      { connectTimeoutMs, maxFrameBytes },
+      { connectTimeoutMs, maxFrameBytes, signal },
     )
     connection.#usedAt = context.scope.scheduler.monotonic()
+    const onAbort = (): void => connection.close(signal.reason)
+    signal.addEventListener('abort', onAbort, { once: true })
     try {
       await connection.#negotiate()
     } catch (cause) {
       connection.close(cause instanceof Error ? cause : undefined)
       throw connection.#explainRejection(cause)
+    } finally {
+      signal.removeEventListener('abort', onAbort)
     }
     return connection
   }
@@ -101,6 +112,11 @@ export class BrokerConnection {
   /** Requests that wait for their answer. */
   get inFlight(): number {
     return this.#pending.size
+  }
+
+  /** Resolves when the socket is gone too: nothing of this connection is left. */
+  get gone(): Promise<void> {
+    return this.#gone.promise
   }
 
   get isClosed(): boolean {
@@ -193,6 +209,7 @@ export class BrokerConnection {
 
   #onClose(reason: Error | undefined): void {
     this.#end(reason ?? (this.#pending.size > 0 ? connectionLost(this.address) : undefined))
+    this.#gone.resolve()
   }
 
   #onDrain(): void {
@@ -209,8 +226,8 @@ export class BrokerConnection {
     const pending = [...this.#pending.values()]
     this.#pending.clear()
     for (const request of pending) {
-      const retriable = reason instanceof MillraceError && reason.retriable
-      request.reject(retriable ? reason : this.#lost(reason))
+      const plain = reason instanceof ClosedError || (reason instanceof MillraceError && reason.retriable)
+      request.reject(plain ? reason : this.#lost(reason))
     }
     this.#onDrain()
     this.onClosed?.(reason)

@@ -109,12 +109,14 @@ export class InProcessNetwork implements Network {
   ): Promise<Connection> {
     return new Promise((resolve, reject) => {
       const route: Route = { from, to: addressOf(host, port) }
+      options.signal?.addEventListener('abort', () => reject(options.signal?.reason), { once: true })
       if (this.#hooks.blackhole?.(route) === true) {
         const timeoutMs = options.connectTimeoutMs
         this.#scheduler.setTimer(timeoutMs, () => reject(connectTimeout(host, port, timeoutMs)))
         return
       }
       this.#after(this.#hooks.latencyMs?.(route, 'out') ?? 0, () => {
+        if (options.signal?.aborted === true) return
         const bound = this.#listeners.get(route.to)
         if (bound === undefined || this.#hooks.refuse?.(route) === true) {
           const cause = Object.assign(new Error(`connect ECONNREFUSED ${route.to}`), { code: 'ECONNREFUSED' })

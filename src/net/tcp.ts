@@ -138,12 +138,23 @@ function dial(host: string, port: number, handler: ConnectionHandler, options: D
     // Node takes `onread` here; its types know it only for `connect`.
     const socketOptions: SocketConstructorOpts & { readonly onread: OnReadOpts } = { onread }
     const socket = new Socket(socketOptions)
+    const settle = (): void => {
+      clearTimeout(timer)
+      options.signal?.removeEventListener('abort', onAbort)
+    }
     const timer = setTimeout(() => {
+      settle()
       socket.destroy()
       reject(connectTimeout(host, port, options.connectTimeoutMs))
     }, options.connectTimeoutMs)
+    const onAbort = (): void => {
+      settle()
+      socket.destroy()
+      reject(options.signal?.reason)
+    }
+    options.signal?.addEventListener('abort', onAbort, { once: true })
     const onError = (cause: Error): void => {
-      clearTimeout(timer)
+      settle()
       reject(connectError(host, port, cause))
     }
     socket.once('error', onError)
@@ -155,7 +166,7 @@ function dial(host: string, port: number, handler: ConnectionHandler, options: D
     )
     const opened = connection
     socket.connect({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveMs }, () => {
-      clearTimeout(timer)
+      settle()
       socket.off('error', onError)
       opened.attach(handler)
       resolve(opened)
