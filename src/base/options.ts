@@ -63,6 +63,19 @@ function distance(a: string, b: string): number {
   return row[b.length]!
 }
 
+/** The name that differs least, if it differs by no more than a slip of the keys. */
+function nearest(name: string, names: readonly string[]): string | undefined {
+  let best: string | undefined
+  let least = 4
+  for (const candidate of names) {
+    const steps = distance(candidate.toLowerCase(), name.toLowerCase())
+    if (steps >= least) continue
+    best = candidate
+    least = steps
+  }
+  return best
+}
+
 /** A frozen, complete copy of `given`; the user's object is never changed. Throws OptionError. */
 export function resolveOptions<T extends object>(
   subject: string,
@@ -74,7 +87,7 @@ export function resolveOptions<T extends object>(
   const faults: string[] = []
   for (const name of Object.keys(given ?? {})) {
     if (known.has(name)) continue
-    const near = names.filter((n) => distance(n.toLowerCase(), name.toLowerCase()) <= 3)[0]
+    const near = nearest(name, names)
     faults.push(`unknown option ${name}${near === undefined ? '' : ` (did you mean ${near}?)`}`)
   }
   const resolved = Object.create(null) as { [K in keyof T]: T[K] }
