@@ -4,7 +4,7 @@ import { gzipSync } from 'node:zlib'
 import { produce } from '../../src/protocol/api/produce.ts'
 import { suite } from '../support/suite.ts'
 import { encodeRecord, resealed } from '../protocol/batches.ts'
-import { batch, named, RawClient, send, withBroker } from './support/kit.ts'
+import { batch, named, type RawClient, send, withBroker } from './support/kit.ts'
 
 const test = suite('broker: produce')
 const control = 1 << 5

@@ -170,7 +170,7 @@ export async function formGroup(...members: readonly Member[]): Promise<void> {
   await first.sync()
   // new members make a rebalance, which completes when everybody is there: the first joins again last
   const waiting = others.map((member) => member.join())
-  while ((await first.heartbeat()) !== 'REBALANCE_IN_PROGRESS') continue
+  while ((await first.heartbeat()) !== 'REBALANCE_IN_PROGRESS');
   await first.join()
   await Promise.all(waiting)
   const missing = [first, ...others].some((member) => member.generation !== first.generation)
