@@ -42,11 +42,13 @@ export interface CloseOptions {
   readonly compression: CompressionName
   /** −1 (with epoch and sequence −1) when the producer is not idempotent. */
   readonly producerId: number
+  /** −1 without a producer id. */
   readonly producerEpoch: number
-  /** Sequence number of the first record. */
+  /** −1 without a producer id. Sequence number of the first record. */
   readonly baseSequence: number
+  /** Whether the records belong to a transaction. Default false. */
   readonly transactional?: boolean
-  /** Sets the control bit; brokers only. */
+  /** Whether the records are control records; brokers only. Default false. */
   readonly control?: boolean
 }
 
@@ -154,7 +156,8 @@ export class BatchBuilder {
 
   /**
    * Encodes one record. False, and nothing changed, when it would push a batch that has records over `maxBytes`.
-   * `timestamp`: whole milliseconds, |timestamp| < 2^53; code `ERR_TIMESTAMP` otherwise. Strings become UTF-8.
+   * `timestamp`: whole milliseconds, |timestamp| < 2^53. Strings become UTF-8. Throws MillraceError, and nothing changed:
+   * `ERR_TIMESTAMP`; `ERR_RECORD_TOO_LARGE` beyond the 2 GiB of the format.
    */
   append(
     timestamp: number,

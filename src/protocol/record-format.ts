@@ -44,13 +44,17 @@ export const MAX_EXACT = Number.MAX_SAFE_INTEGER
 
 /** A record header as read. Headers are an ordered list; a key may occur more than once. */
 export interface Header {
+  /** May be empty, and may occur again. Invalid UTF-8 becomes U+FFFD. */
   readonly key: string
+  /** A view of the received bytes. */
   readonly value: Buffer | null
 }
 
 /** A record header as written. Strings are UTF-8. */
 export interface HeaderInput {
+  /** May be empty, and may occur again. */
   readonly key: string
+  /** Copied when the record is appended. */
   readonly value: string | Uint8Array | null
 }
 
@@ -74,6 +78,7 @@ export type BatchFault =
 /** A record batch that cannot be read. Code `ERR_CORRUPT_BATCH`. Not retriable: the same bytes stay wrong. */
 export class CorruptBatchError extends MillraceError {
   override readonly name = 'CorruptBatchError'
+  /** What kind of fault it is; the message has the details. */
   readonly fault: BatchFault
   /** First offset of the batch, as far as its header could be read. */
   readonly baseOffset: number

@@ -99,10 +99,13 @@ export class BatchScanner {
 
 /** One batch's header. Fields are copies: they do not follow later changes of the bytes. */
 export class BatchView {
+  /** The received bytes that the batch is in. */
   bytes: Buffer = NOTHING
   /** The batch is `bytes[from, to)`. */
   from = 0
+  /** End of the batch, exclusive. */
   to = 0
+  /** Offset of the first record that was in the batch. */
   baseOffset = 0
   /** The batch covers the offsets from baseOffset to lastOffset, though records may be missing after compaction. */
   lastOffset = 0
@@ -110,21 +113,26 @@ export class BatchView {
   nextOffset = 0
   /** −1 when unknown. */
   leaderEpoch = -1
+  /** All attribute bits as they came. */
   attributes = 0
   /** Records that are there; may be 0. */
   count = 0
   /** Reference of the records' timestamp deltas, milliseconds. With `deleteHorizon` it is not a record's time. */
   baseTimestamp = 0
+  /** Largest timestamp of the records, or the append time, milliseconds. */
   maxTimestamp = 0
   /** −1 when the producer was not idempotent. */
   producerId = -1
+  /** −1 when the producer was not idempotent. */
   producerEpoch = -1
+  /** Sequence number of the first record; −1 when the producer was not idempotent. */
   baseSequence = -1
 
   /** Whether the records are markers of Kafka's own, never shown to users. */
   get isControl(): boolean {
     return (this.attributes & CONTROL) !== 0
   }
+  /** Whether the records count only once their transaction is committed. */
   get isTransactional(): boolean {
     return (this.attributes & TRANSACTIONAL) !== 0
   }
@@ -136,9 +144,11 @@ export class BatchView {
   get deleteHorizon(): number {
     return (this.attributes & DELETE_HORIZON) !== 0 ? this.baseTimestamp : -1
   }
+  /** Codec of the records. */
   get compression(): CompressionName {
     return compressionNames[this.attributes & CODEC_MASK]!
   }
+  /** Bytes of the batch as received, header included. */
   get byteLength(): number {
     return this.to - this.from
   }
@@ -214,15 +224,19 @@ function hex(value: number): string {
 export class RecordCursor {
   /** What the spans refer to: the received bytes, or the decompressed records. */
   bytes: Buffer = NOTHING
+  /** The record's offset in its partition. */
   offset = 0
   /** Milliseconds; saturates at ±(2^53 − 1), see `timestampBigInt`. */
   timestamp = 0
   /** −1: the key is null. */
   keyFrom = -1
+  /** End of the key, exclusive; −1 when it is null. */
   keyTo = -1
   /** −1: the value is null (a tombstone). */
   valueFrom = -1
+  /** End of the value, exclusive; −1 when it is null. */
   valueTo = -1
+  /** How many headers the record has. */
   headerCount = 0
   // Written by `reset` and `next` only.
   #view: BatchView | undefined
@@ -243,6 +257,11 @@ export class RecordCursor {
   /** Goes before the first record of `view`; decompresses. Throws CorruptBatchError, UnsupportedCompressionError. */
   reset(view: BatchView, limits?: CursorLimits): this {
     const compression = view.compression
+    // If decompressing throws, this cursor is on nothing.
+    this.#left = 0
+    this.#at = 0
+    this.#end = 0
+    this.headerCount = 0
     this.#view = view
     if (compression === 'none') {
       this.bytes = view.bytes
@@ -250,7 +269,6 @@ export class RecordCursor {
       this.#end = view.to
     } else {
       this.bytes = view.count === 0 ? NOTHING : decompressed(view, compression, limits)
-      this.#at = 0
       this.#end = this.bytes.length
     }
     if (view.count > (this.#end - this.#at) / MIN_RECORD_BYTES) {
@@ -264,7 +282,6 @@ export class RecordCursor {
     this.#baseTimestamp = this.#appendTime ? view.maxTimestamp : view.baseTimestamp
     this.#wide = Math.abs(this.#baseTimestamp) === MAX_EXACT
     this.offset = view.baseOffset - 1
-    this.headerCount = 0
     return this
   }
 

@@ -176,6 +176,17 @@ test('a batch with records takes no more than maxBytes, exactly; the first recor
   assert.not.ok(large.append(T, null, null))
 })
 
+test('a record beyond the format is refused before memory is asked for', () => {
+  const pool = new BufferPool()
+  const one = builder(1000, pool)
+  const huge = new Uint8Array(2 ** 31)
+  const refused = (cause: unknown): boolean => cause instanceof MillraceError && cause.code === 'ERR_RECORD_TOO_LARGE'
+  assert.throws(() => one.append(T, 'k', huge), refused)
+  assert.equal([one.count, one.byteLength, pool.leasedBytes], [0, BATCH_OVERHEAD, 0])
+  assert.ok(one.append(T, 'k', 'v'))
+  assert.not.ok(one.append(T, 'k', huge))
+})
+
 test('memory grows by classes, counts in the pool, and goes back', () => {
   const pool = new BufferPool({ poison: true })
   const one = builder(3_000_000, pool)

@@ -391,6 +391,14 @@ test('one cursor goes over many batches', () => {
   assert.not.ok(cursor.next())
 })
 
+test('a cursor that could not be set on a batch does not go on with the one before', () => {
+  const cursor = first(encodeBatch({ records: two })).cursor()
+  assert.ok(cursor.next())
+  const bad = first(encodeBatch({ records: two, attributes: 3 }))
+  corrupt(() => cursor.reset(bad), 'compression', /lz4/)
+  assert.not.ok(cursor.next())
+})
+
 const controls: readonly [what: string, key: Buffer | null, type: string][] = [
   ['abort', Buffer.from([0, 0, 0, 0]), 'abort'],
   ['commit', Buffer.from([0, 0, 0, 1]), 'commit'],
