@@ -90,8 +90,6 @@ function draw(random: SeededRandom): Plan {
 class Seen {
   /** partition → offset → value. */
   readonly #partitions = new Map<number, Map<number, string>>()
-  /** partition → offset that was handed to commit, the largest. */
-  readonly committed = new Map<number, number>()
 
   add(partition: number, offset: number, value: string): void {
     let offsets = this.#partitions.get(partition)
@@ -163,6 +161,19 @@ class Run {
     await Promise.all(sends)
     await client.close()
     process.kill()
+  }
+
+  /** After each commit: no committed offset may pass a record that nobody was given. */
+  watchCommits(): void {
+    const check = (): void => {
+      for (const [partition, offset] of this.cluster.broker.committedOffsets('g').get(topic) ?? []) {
+        if (this.seen.complete(partition, offset)) continue
+        this.world.fail(
+          new Error(`partition ${partition}: ${offset} is committed, but not all before it were consumed`),
+        )
+      }
+    }
+    this.cluster.faults.call('OffsetCommit', 'after', check, { times: Number.POSITIVE_INFINITY })
   }
 
   startConsumer(): void {
@@ -246,6 +257,7 @@ class Run {
         cluster.crash()
         await world.sleep(random.pick([10, 500, 5000]))
         await cluster.restart()
+        this.watchCommits()
         break
       case 'leader': {
         const node = random.chance(0.2) ? -1 : random.pick(cluster.nodeIds)
@@ -269,6 +281,7 @@ class Run {
         const [one] = this.#consumers.splice(at, 1)
         if (one === undefined) break
         world.note(`${one.process.name} is ${kind === 'killConsumer' ? 'killed' : 'closed'}`)
+        if (kind === 'closeConsumer') await world.until('it runs', () => !one.process.stalled)
         if (kind === 'killConsumer') one.process.kill()
         else {
           void one.consumer
@@ -293,6 +306,7 @@ class Run {
 
   async close(): Promise<void> {
     for (const { client, consumer, process } of this.#consumers) {
+      await this.world.until(`${process.name} runs again`, () => !process.stalled)
       await this.world.within(`${process.name} closes`, 30_000, consumer.close())
       await this.world.within(`the client of ${process.name} closes`, 5000, client.close())
     }
@@ -335,6 +349,7 @@ async function body(world: World, tally: Tally): Promise<void> {
   const cluster = await SimCluster.start(world, { nodes: plan.nodes, topics: { [topic]: plan.partitions } })
   traceWire(world)
   const run = new Run(world, plan, cluster, tally)
+  run.watchCommits()
   const produced = run.produce()
   produced.catch((cause: unknown) => world.fail(new Error('the producer ended', { cause })))
   for (let i = 0; i < plan.consumers; i++) run.startConsumer()
@@ -343,6 +358,7 @@ async function body(world: World, tally: Tally): Promise<void> {
     await run.trouble()
   }
   cluster.faults.clear()
+  run.watchCommits()
   await world.within('every record is acknowledged', 120_000, produced)
   await world.until('every record is consumed', () => run.ends().every((end, i) => run.seen.complete(i, end)), 120_000)
   await world.until('every record is committed', () => run.allCommitted(), 120_000)
@@ -373,7 +389,7 @@ async function body(world: World, tally: Tally): Promise<void> {
 }
 
 test('nothing lost, nothing doubled, everything in order and consumed', async () => {
-  await simulate('client', { seeds: 150 }, body)
+  await simulate('client', { seeds: 400 }, body)
 })
 
 test.run()
