@@ -1,5 +1,5 @@
 /**
- * Commits: positions of processed records, kept in the group. Owns the auto-commit timer and what was committed last.
+ * Commits: positions of processed records, kept in the group. Owns the auto-commit timer.
  * Under whose identity a commit is sent is decided by `member`, once the consumer has joined.
  */
 import { Backoff } from '../../base/backoff.ts'
@@ -12,7 +12,7 @@ import { errorCodes, kafkaError, type KafkaErrorName } from '../../protocol/erro
 import type { Cursor } from './cursor.ts'
 import type { ConsumerEvent } from './events.ts'
 import type { ConsumerOptions } from './options.ts'
-import { PartitionMap, partitionName, type TopicPartition } from './partition-map.ts'
+import { partitionName, type TopicPartition } from './partition-map.ts'
 import type { ClientPort } from './port.ts'
 
 /** Who sends commits: a membership, or GroupOffsets without an identity. */
@@ -42,7 +42,6 @@ export class Commits {
   readonly #options: Resolved<ConsumerOptions>
   readonly #cursors: () => Iterable<Cursor>
   readonly #tell: (event: ConsumerEvent) => void
-  readonly #done = new PartitionMap<number>()
   readonly #abort = new AbortController()
   #committer: Committer
   #timer: TimerHandle | undefined
@@ -87,7 +86,6 @@ export class Commits {
       try {
         const results = await this.#committer.commitOnce(left)
         refused = results.filter((result) => result.error !== 'NONE')
-        this.#note(left, refused)
       } catch (cause) {
         if (!(cause instanceof MillraceError) || !cause.retriable) throw cause
         await sleep(scope, backoff.next(), this.#abort.signal)
@@ -109,12 +107,6 @@ export class Commits {
     } catch (cause) {
       this.#tell({ type: 'commit-failed', cause })
     }
-    this.forget(partitions)
-  }
-
-  /** What was committed says nothing about the next owner's time. */
-  forget(partitions: readonly TopicPartition[]): void {
-    for (const { topic, partition } of partitions) this.#done.delete(topic, partition)
   }
 
   committed(partitions: readonly TopicPartition[]): Promise<readonly CommittedOffset[]> {
@@ -142,21 +134,18 @@ export class Commits {
     if (!this.#abort.signal.aborted) this.#arm()
   }
 
-  /** What was processed and not committed yet. */
+  /**
+   * What was processed, committed before or not: a commit whose answer was lost may be carried out late, after newer ones,
+   * and only the next one mends that.
+   */
   #processed(only: readonly TopicPartition[] | undefined): OffsetToCommit[] {
     const offsets: OffsetToCommit[] = []
     for (const { topic, partition, processed, processedEpoch } of this.#cursors()) {
-      if (processed < 0 || this.#done.get(topic, partition) === processed) continue
+      if (processed < 0) continue
       if (only?.some((p) => p.topic === topic && p.partition === partition) === false) continue
       offsets.push({ topic, partition, offset: processed, leaderEpoch: processedEpoch })
     }
     return offsets
-  }
-
-  #note(sent: readonly OffsetToCommit[], refused: readonly CommitResult[]): void {
-    for (const { topic, partition, offset } of sent) {
-      if (!refused.some((r) => r.topic === topic && r.partition === partition)) this.#done.set(topic, partition, offset)
-    }
   }
 }
 

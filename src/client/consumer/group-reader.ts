@@ -76,7 +76,6 @@ export class GroupReader implements GroupListener {
   }
 
   onLost(removed: readonly TopicPartition[]): void {
-    this.#parts.commits.forget(removed)
     this.#remove(removed)
     this.#options.onLost(removed)
   }

@@ -42,6 +42,8 @@ interface Asked {
 
 type FetchPartition = RequestInput<typeof fetch>['topics'][number]['partitions'][number]
 
+const lastVersionWithNames = 12
+
 /** First wait of a fetch that leaves partitions out, milliseconds. */
 const firstShortWaitMs = 8
 
@@ -157,15 +159,15 @@ export class Source {
       isolationLevel: committedOnly ? 1 : 0,
       topics,
     }
-    const idsKnown = ids.size === topics.length
-    const requestOptions = { lane, extraWaitMs: maxWaitMs, signal: this.#abort.signal }
+    // From version 13 on a fetch names topics by id only.
+    const maxVersion = ids.size === topics.length ? fetch.maxVersion : lastVersionWithNames
     this.#inFlight = true
     try {
       const answer = await port.request(
         fetch,
         { node: this.node },
         input,
-        idsKnown ? requestOptions : { ...requestOptions, maxVersion: 12 },
+        { lane, extraWaitMs: maxWaitMs, maxVersion, signal: this.#abort.signal },
       )
       this.#inFlight = false
       if (this.#closed) return
