@@ -2,6 +2,7 @@
  * A broker in a simulated world and raw clients that speak the protocol frame by frame, for the broker's own tests.
  * Time is virtual: a session time-out of a minute costs nothing, and nothing depends on the machine.
  */
+import type { Scope } from '../../../src/base/scope.ts'
 import type { Connection } from '../../../src/base/network.ts'
 import { type Deferred, deferred } from '../../../src/base/deferred.ts'
 import { Broker, type BrokerEvent, type StartOptions } from '../../../src/broker/index.ts'
@@ -11,7 +12,6 @@ import type { Api } from '../../../src/protocol/schema.ts'
 import { metadata } from '../../../src/protocol/api/metadata.ts'
 import { produce } from '../../../src/protocol/api/produce.ts'
 import { encodeBatch, type PlainBatch } from '../../protocol/batches.ts'
-import type { Process } from '../../sim/process.ts'
 import { World } from '../../sim/world.ts'
 
 const limits = { connectTimeoutMs: 1000, maxFrameBytes: 256 << 20 }
@@ -44,7 +44,11 @@ export class RawClient {
     this.ended = ended
   }
 
-  static async dial(process: Process, address: string, clientId = 'raw'): Promise<RawClient> {
+  static async dial(
+    from: { readonly scope: Pick<Scope, 'network'> },
+    address: string,
+    clientId = 'raw',
+  ): Promise<RawClient> {
     const [host = '', port] = address.split(':')
     const waiting = new Map<number, Deferred<Buffer>>()
     const ended = deferred<Error | undefined>()
@@ -61,7 +65,7 @@ export class RawClient {
         for (const each of waiting.values()) each.reject(reason ?? new Error('the broker closed the connection'))
       },
     }
-    const connection = await process.scope.network.dial(host, Number(port), handler, limits)
+    const connection = await from.scope.network.dial(host, Number(port), handler, limits)
     client = new RawClient(connection, clientId, waiting, ended.promise)
     return client
   }
