@@ -65,6 +65,9 @@ export interface ClusterLimits extends PartitionLimits {
   readonly maxMemoryBytes: number
 }
 
+/** A segment is looked at this long after it was begun, as Kafka's `log.retention.check.interval.ms` has it. */
+const retentionCheckMs = 300_000
+
 const quiet: ClusterListener = { appended() {}, changed() {}, deleted() {}, notify() {} }
 
 export class Cluster {
@@ -283,7 +286,8 @@ export class Cluster {
     if (!config.deletes) return
     let freed = 0
     for (let oldest = log.oldest; oldest !== undefined && log.segmentCount > 1; oldest = log.oldest) {
-      const tooOld = config.retentionMs >= 0 && now - oldest.maxTimestamp > config.retentionMs
+      const due = now - oldest.createdAt >= retentionCheckMs
+      const tooOld = due && config.retentionMs >= 0 && now - oldest.maxTimestamp > config.retentionMs
       const tooMuch = config.retentionBytes >= 0 && log.byteLength - oldest.byteLength >= config.retentionBytes
       if (!tooOld && !tooMuch) break
       freed += log.dropOldest()
