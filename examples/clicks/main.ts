@@ -5,6 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Millrace, type Emitter, type View } from 'millrace'
 import { type Arguments, parseArguments, usage } from './arguments.ts'
+import { drained } from './drained.ts'
 import { clicks, counter, users } from './graph.ts'
 import { servePage } from './page.ts'
 
@@ -74,6 +75,8 @@ async function run(options: Arguments, interrupted: AbortSignal): Promise<boolea
     )
     const signal = AbortSignal.any([interrupted, ended.signal])
     await processor.start({ signal })
+    // Clicks that an earlier run sent and nobody counted yet belong to the table we start from.
+    if (brokers !== 'embedded:') await drained(brokers, counter.name, clicks.topic, signal)
     const view = app.view(counter.table)
     await view.start({ signal })
     const before = new Map<string, bigint>()
@@ -107,7 +110,12 @@ const toNumber = (count: bigint | undefined): number | undefined => (count === u
 const seconds = (since: number): string => ((performance.now() - since) / 1_000).toFixed(1)
 
 const interrupted = new AbortController()
-for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => interrupted.abort(new Error(name)))
+for (const name of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(name, () => {
+    interrupted.abort(new Error(name))
+    process.once(name, () => process.exit(130)) // twice: at once
+  })
+}
 try {
   const options = parseArguments(process.argv.slice(2))
   process.exitCode = (await run(options, interrupted.signal)) ? 0 : 1

@@ -46,7 +46,7 @@ test('holds what a user needs and nothing of the workshop', () => {
   assert.equal(strange, [])
   for (const path of ['README.md', 'CHANGELOG.md', 'LICENSE', ...Object.values(manifest.bin)])
     assert.ok(installed.files.includes(path), path)
-  console.log(`tarball: ${installed.files.length} files, ${(installed.packedBytes / 1024).toFixed(0)} KiB`)
+  console.log(`note: tarball: ${installed.files.length} files, ${(installed.packedBytes / 1024).toFixed(0)} KiB`)
 })
 
 for (const subpath of subpaths) {

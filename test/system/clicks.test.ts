@@ -97,7 +97,9 @@ test('killed with -9 and started again it goes on counting, and ends on SIGTERM'
   assert.ok(after >= before, `${after} clicks after the restart, ${before} before`)
   await until(async () => (await sumOf(url)) > after, { deadlineMs: 10_000 })
   const seconds = (performance.now() - restarted) / 1_000
-  console.log(`restart on ${target.name}: counting again after ${seconds.toFixed(1)} s, ${before} → ${after} clicks`)
+  console.log(
+    `note: restart on ${target.name}: counting again after ${seconds.toFixed(1)} s, ${before} → ${after} clicks`,
+  )
   assert.ok(seconds < 10, `took ${seconds} s: a static member needs no new session`)
   second.child.kill('SIGTERM')
   assert.is(await second.ended, 0, second.output())
