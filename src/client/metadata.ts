@@ -25,6 +25,8 @@ export interface MetadataOptions {
   readonly requestTimeoutMs: number
 }
 
+/** The first version of the request that does not create topics as a side effect. */
+const firstWithoutCreation = 4
 /** A topic that was required but is not tracked is forgotten after so many maximum ages. */
 const idleAges = 2
 
@@ -170,7 +172,7 @@ export class Metadata {
     const waiters = this.#waiters
     this.#why = []
     this.#waiters = []
-    this.#forgetIdle()
+    this.#forgetIdle(waiters)
     try {
       const response = await this.#ask()
       if (this.#closed) throw new ClosedError('the client')
@@ -191,10 +193,14 @@ export class Metadata {
     const response = await this.#links.any(
       metadataApi,
       { topics, allowAutoTopicCreation: false },
-      { lane: 'control', timeoutMs: this.#options.requestTimeoutMs },
+      { lane: 'control', timeoutMs: this.#options.requestTimeoutMs, minVersion: firstWithoutCreation },
       this.#rebootstrap,
     )
     this.#rebootstrap = response.errorCode === errorCodes.REBOOTSTRAP_REQUIRED
+    if (this.#rebootstrap) {
+      const message = 'the brokers say that they are another cluster now: the addresses of `brokers` are asked again'
+      throw new MillraceError('REBOOTSTRAP_REQUIRED', message, { retriable: true })
+    }
     if (response.errorCode !== 0) throw new BrokerError(response.errorCode, 'Metadata')
     return response
   }
@@ -238,10 +244,11 @@ export class Metadata {
     this.#wakeAt(this.#now() + retryInMs)
   }
 
-  #forgetIdle(): void {
+  #forgetIdle(waiters: readonly Waiter[]): void {
     const before = this.#now() - idleAges * this.#options.metadataMaxAgeMs
     for (const [topic, entry] of this.#topics) {
-      if (entry.tracks === 0 && entry.requiredAt < before) this.#topics.delete(topic)
+      if (entry.tracks > 0 || entry.requiredAt >= before) continue
+      if (!waiters.some(({ topics }) => topics.includes(topic))) this.#topics.delete(topic)
     }
   }
 }
