@@ -4,7 +4,8 @@
  *   unit     everything that needs Node alone; the system tests run on the embedded broker
  *   kafka    *.kafka.test and the system tests on a real Kafka: KAFKA_BROKERS, or MILLRACE_KAFKA=3.9|4.3 (default 4.3)
  *   package  *.package.test: the packed tarball      long  *.long.test
- * A file that fails shows its whole output, one that passes its lines `note: …` and `skipped: …`. A file that ran no test (no `test.run()`), died or overran counts as a failure.
+ * A file that fails shows its whole output, one that passes only lines that begin with `note: ` or `skipped: `. A file
+ * that ran no test (no `test.run()`), died or overran counts as a failure.
  * Owns the child processes and the Kafka it started: they end with it.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -131,7 +132,9 @@ async function main(tierName: string | undefined, filters: readonly string[]): P
       const seconds = outcome.seconds.toFixed(1).padStart(6)
       if (outcome.failed === 0) {
         console.log(`ok   ${seconds} s ${String(outcome.passed).padStart(5)}  ${name}`)
-        for (const line of outcome.output.split('\n')) if (/^(skipped|note): /.test(line)) console.log(`       ${line}`)
+        // uvu's bullets stand in front of what a test prints.
+        for (const [, line] of outcome.output.matchAll(/(?:^|[•✘] )((?:skipped|note): .*)$/gm))
+          console.log(`       ${line}`)
       } else {
         console.log(`FAIL ${seconds} s        ${name}${outcome.fault === undefined ? '' : `: ${outcome.fault}`}`)
         console.log(outcome.output.trimEnd().replaceAll(/^/gm, '     │ '))
