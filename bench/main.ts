@@ -5,6 +5,7 @@
  * fetched and started for it. Prints a table per case, writes bench/results/, and exits 1 when a mark is missed.
  * `--profile` leaves CPU profiles in bench/.profiles; with `--dry` nothing is written to bench/results.
  */
+import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -39,7 +40,8 @@ const brokerConfig = { 'log.segment.bytes': '268435456', 'group.initial.rebalanc
 
 async function main(): Promise<void> {
   if (!existsSync(join(benchRoot, 'node_modules'))) {
-    throw new Error('the peers are not installed: npm ci --prefix bench')
+    console.log('installing the peers into bench/node_modules')
+    execFileSync('npm', ['ci', '--no-audit', '--no-fund'], { cwd: benchRoot, stdio: 'inherit' })
   }
   const chosen = workloads.flatMap((workload) =>
     workload.cases.filter(({ name }) => wanted(workload.name, name)).map((found) => ({ workload, found })),

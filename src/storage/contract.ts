@@ -29,8 +29,11 @@ const nothing = Buffer.alloc(0)
 
 /** A reused pointer to bytes: `bytes[from, to)`. */
 export class Span {
+  /** The buffer; more than the span lies in it. */
   bytes: Buffer = nothing
+  /** First byte. */
   from = 0
+  /** Behind the last byte. */
   to = 0
 
   /** Length in bytes. */
@@ -68,8 +71,9 @@ export interface StoreRange {
  * meanwhile. It pins superseded values until it is exhausted or closed.
  */
 export interface StoreIterator extends Disposable {
-  /** The entry's key and value after `next()` returned true; valid until the next `next()` or write. */
+  /** The entry's key after `next()` returned true; valid until the next `next()` or write. */
   readonly key: Span
+  /** The entry's value, likewise. */
   readonly value: Span
   /** Moves to the next entry; false at the end, and then always. Throws StoreError after the store was closed. */
   next(): boolean
@@ -79,14 +83,19 @@ export interface StoreIterator extends Disposable {
 
 /** Reads, common to stores and snapshots. */
 export interface StoreReader {
+  /** Entries of all key spaces. */
   readonly entryCount: number
+  /** The checkpoint of the last commit or load that gave one; undefined in a new or cleared store. */
   readonly checkpoint: Checkpoint | undefined
   /** Points `out` at the value of a key. False, and `out` unchanged, when there is none. */
   getSync(space: number, key: Buffer, keyFrom: number, keyTo: number, out: Span): boolean
+  /** Whether a key has a value. */
   hasSync(space: number, key: Buffer, keyFrom: number, keyTo: number): boolean
   /** A copy of the value of `key` in space 0. */
   get(key: KeyLike): Buffer | undefined
+  /** Whether `key` has a value in space 0. */
   has(key: KeyLike): boolean
+  /** The entries of a range in order. Throws StoreError `ERR_STORE_SPACE`. */
   iterate(range?: StoreRange): StoreIterator
   /** The convenient form of `iterate`: copies of [key, value]; leaving the loop early closes it. */
   entries(range?: StoreRange): IterableIterator<[key: Buffer, value: Buffer]>
@@ -118,6 +127,7 @@ export interface StoreBatch {
     valueFrom: number,
     valueTo: number,
   ): void
+  /** Takes the key's value away; nothing happens when it has none. Throws like `put`. */
   delete(space: number, key: Buffer, keyFrom: number, keyTo: number): void
   /**
    * Makes everything visible, with `checkpoint` if one is given (else the old one stays). All or nothing: throws
@@ -143,6 +153,7 @@ export interface BulkLoad {
     valueFrom: number,
     valueTo: number,
   ): void
+  /** As StoreBatch.delete, applied at once. */
   delete(space: number, key: Buffer, keyFrom: number, keyTo: number): void
   /** Everything up to `checkpoint` is loaded; a load broken off later goes on from here. */
   advance(checkpoint: Checkpoint): void
@@ -160,6 +171,7 @@ export interface StoreJob {
 
 /** What a store holds and what that costs. */
 export interface StoreStats {
+  /** Entries of all key spaces. */
   readonly entryCount: number
   /** Key and value bytes of the entries. */
   readonly byteLength: number
@@ -185,27 +197,34 @@ export interface Store extends StoreReader, AsyncDisposable {
   writer(): StoreBatch
   /** Throws StoreError `ERR_STORE_BATCH` while another load is open or the batch holds operations. */
   bulkLoad(): BulkLoad
+  /** The store as it is now, for as long as needed. */
   snapshot(): Snapshot
   /**
    * What is left to do before `iterate` over `space` starts without delay, or undefined. Stepping it is optional:
    * `iterate` does the rest. Worth it for large tables, where ordering all keys takes longer than a slice.
    */
   ordering(space?: number): StoreJob | undefined
+  /** What the store holds and costs at this moment. */
   stats(): StoreStats
   /** Drops all entries and the checkpoint. Snapshots keep what they see. The batch must be empty. */
   clear(): void
+  /** Ends the store, its snapshots and iterators, and drops an open batch. May be called any number of times. */
   close(): Promise<void>
 }
 
 /** Which table of which partition. */
 export interface StoreDirectory {
+  /** Name of the group. */
   readonly group: string
+  /** Name of the table. */
   readonly table: string
+  /** Partition, from 0. */
   readonly partition: number
 }
 
 /** Opens stores. */
 export interface StorageEngine extends AsyncDisposable {
+  /** What its stores say as `kind`. */
   readonly name: string
   /** Rejects with StoreError `ERR_STORE_LOCKED` when that store is open already. */
   open(directory: StoreDirectory): Promise<Store>

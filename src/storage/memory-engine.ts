@@ -6,6 +6,7 @@ import { storePath } from './directory.ts'
 import { StoreError } from './errors.ts'
 import { MemoryStore } from './memory-store.ts'
 
+/** Options of `memoryEngine(…)`. */
 export interface MemoryEngineOptions {
   /**
    * Memory for the entries of one store, bytes; a put above it fails with ERR_STORE_NOSPACE. Indexes (about 20 bytes a
@@ -27,6 +28,7 @@ const optionTable: OptionTable<MemoryEngineOptions> = {
 
 /** Keeps tables in memory, outside the JavaScript heap. A closed store is gone: recovery starts from the changelog. */
 export class MemoryEngine implements StorageEngine {
+  /** `memory`. */
   readonly name = 'memory'
   readonly #maxBytes: number
   readonly #random: Random | null
@@ -39,6 +41,7 @@ export class MemoryEngine implements StorageEngine {
     this.#random = resolved.random
   }
 
+  /** Rejects with StoreError `ERR_STORE_LOCKED` when that store is open already. */
   async open(directory: StoreDirectory): Promise<Store> {
     const path = storePath(directory)
     const name = `${directory.group}/${directory.table}/${directory.partition}`
@@ -53,6 +56,7 @@ export class MemoryEngine implements StorageEngine {
     return store
   }
 
+  /** Closes every store that is still open. */
   async close(): Promise<void> {
     for (const store of [...this.#stores.values()]) await store.close()
   }
