@@ -27,15 +27,21 @@ import { FetchWaiting } from './waiting.ts'
 
 /** A record of a partition's log, as `Broker.records` gives it. */
 export interface LoggedRecord {
+  /** Position in the partition. */
   readonly offset: number
   /** Milliseconds. */
   readonly timestamp: number
+  /** As sent; null: none. */
   readonly key: Buffer | null
+  /** As sent; null: a tombstone. */
   readonly value: Buffer | null
+  /** In the order they were sent. */
   readonly headers: readonly Header[]
-  /** −1: not idempotent. */
+  /** −1: the producer was not idempotent. */
   readonly producerId: number
+  /** −1: the producer was not idempotent. */
   readonly producerEpoch: number
+  /** Epoch of the leader that appended it. */
   readonly leaderEpoch: number
 }
 

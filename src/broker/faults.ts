@@ -12,12 +12,15 @@ export interface FaultMatch {
   readonly times?: number
   /** How many that fit pass unharmed first. Default 0. */
   readonly skip?: number
+  /** Requests about this topic. */
   readonly topic?: string
-  /** Only with `topic`. */
+  /** Requests about this partition. Only with `topic`. */
   readonly partition?: number
+  /** Requests about this group. */
   readonly group?: string
+  /** Requests of clients with this client id. */
   readonly clientId?: string
-  /** Node id. */
+  /** Requests to this node (1, 2, …). */
   readonly node?: number
 }
 
@@ -25,6 +28,7 @@ export interface FaultMatch {
 export interface Fault {
   /** How many requests it has hit. */
   readonly hits: number
+  /** Takes it back; harmless when it is spent. */
   remove(): void
 }
 

@@ -8,6 +8,7 @@ import type { BrokerEvent } from './events.ts'
 
 /** A topic to create at the start. */
 export interface TopicSpec {
+  /** Kafka's rules: 1 to 249 of ASCII letters, digits, `.`, `_`, `-`; not `.` or `..`. */
   readonly name: string
   /** How many partitions; default `defaultPartitions`. */
   readonly partitions?: number
