@@ -114,6 +114,12 @@ export class FakeLog {
     return list
   }
 
+  /** The topic has another id from now on. */
+  rename(topic: string, id: string): void {
+    this.#names.set(id, topic)
+    this.#port.metadata.set(topic, this.#partitions.get(topic)!.map(() => 1), { id })
+  }
+
   at(topic: string, partition: number): FakePartition {
     const found = this.#partitions.get(topic)?.[partition]
     if (found === undefined) throw new Error(`the fake log has no ${topic}/${partition}`)
