@@ -8,7 +8,7 @@ import type { MillraceError } from '../../base/errors.ts'
 import type { CompressionName } from '../../protocol/compression/codec.ts'
 import { BatchBuilder } from '../../protocol/record-batch.ts'
 import { BatchScanner } from '../../protocol/record-view.ts'
-import { SendPromises } from './delivery.ts'
+import { SendPromises, SingleSend } from './delivery.ts'
 import type { FlushBarrier } from './flush.ts'
 import type { ProducerHost } from './host.ts'
 import type { DeliveryObserver, SendResult } from './records.ts'
@@ -103,7 +103,7 @@ export class ProducerBatch {
       const count = this.#counts[i]!
       const observer = observers[i]
       if (observer !== undefined) {
-        if (observer instanceof SendPromises) observer.appendTime = appendTime
+        if (observer instanceof SendPromises || observer instanceof SingleSend) observer.appendTime = appendTime
         this.#guarded(() => observer.delivered(topic, partition, offset, count, this.leaderEpoch))
       }
       if (offset >= 0) offset += count

@@ -62,6 +62,8 @@ export class SendPromises implements DeliveryObserver {
 
 /** One `send` whose record waits for its topic's metadata. */
 export class SingleSend implements DeliveryObserver {
+  /** As in SendPromises. */
+  appendTime = -1
   readonly promise: Promise<SendResult>
   readonly #timestamp: number
   #resolve!: Resolve
@@ -74,7 +76,7 @@ export class SingleSend implements DeliveryObserver {
   }
 
   delivered(topic: string, partition: number, offset: number): void {
-    this.#resolve({ topic, partition, offset, timestamp: this.#timestamp })
+    this.#resolve({ topic, partition, offset, timestamp: this.appendTime >= 0 ? this.appendTime : this.#timestamp })
   }
 
   failed(error: MillraceError): void {

@@ -152,7 +152,10 @@ export class PartitionQueue {
     // A broker takes the first batch it sees of a producer at any sequence: were the first refused and the second not,
     // they would change places. So the first goes alone.
     if (!this.#proven && this.inFlight > 0 && this.#host.options.idempotent) return undefined
-    if (now < this.#retryAt || !this.#settleSequence()) return undefined
+    if (now < this.#retryAt) return undefined
+    // A process that was stopped finds batches here whose time is over: they must not leave any more.
+    this.expire(now)
+    if (!this.#settleSequence()) return undefined
     for (;;) {
       const batch = this.#sealed[0] ?? this.#ripe(now, slotFreed)
       if (batch === undefined || batch.builder.byteLength > room) return undefined
