@@ -124,11 +124,16 @@ export class ClientConnection implements ConnectionHandler {
       return
     }
     this.#busy = true
-    const serve = (): void => {
-      if (this.#closed) memory.give(bytes)
-      else this.#serve(frame, header, bytes)
+    const granted = (): void => {
+      if (this.#closed) {
+        memory.give(bytes)
+        return
+      }
+      this.#serve(frame, header, bytes)
+      this.#serveNext()
+      this.#throttle()
     }
-    if (memory.take(bytes, serve)) serve()
+    if (memory.take(bytes, granted)) this.#serve(frame, header, bytes)
   }
 
   #serve(frame: Buffer, header: RequestHeader, bytes: number): void {

@@ -46,7 +46,7 @@ export interface BrokerOptions {
   maxPartialRequestBytes?: number
   /** Estimated bytes of decoded requests being served or waiting, all connections together. Default 512 MiB. */
   maxRequestMemoryBytes?: number
-  /** Bytes of answers a connection may owe to a slow peer before the broker stops reading from it. Default 1 MiB. */
+  /** Bytes of answers a connection may owe to a slow peer before the broker stops reading from it. Default 1 MiB, at least 64 KiB. */
   maxUnsentBytes?: number
   /** Connections over all nodes; more are closed at once. Default 10,000. */
   maxConnections?: number
@@ -62,6 +62,8 @@ export interface BrokerOptions {
   initialRebalanceDelayMs?: number
   /** Most members of one group. Default 10,000. */
   maxGroupMembers?: number
+  /** Largest subscription of a group member over all its protocols, and largest assignment, bytes. Default 1 MiB. */
+  maxMemberMetadataBytes?: number
   /** Most groups. Default 100,000. */
   maxGroups?: number
   /** Largest metadata string of a committed offset, UTF-8 bytes. Default 4,096, as Kafka. */
@@ -105,7 +107,8 @@ export const brokerTable: OptionTable<TableOptions> = {
   maxRequestBytes: int({ default: 100 * MiB, min: 1024, max: 1024 * MiB }),
   maxPartialRequestBytes: int({ default: 256 * MiB, min: 1024, max: Number.MAX_SAFE_INTEGER }),
   maxRequestMemoryBytes: int({ default: 512 * MiB, min: 1024, max: Number.MAX_SAFE_INTEGER }),
-  maxUnsentBytes: int({ default: MiB, min: 0, max: int32Max }),
+  maxUnsentBytes: int({ default: MiB, min: 64 * 1024, max: int32Max }), // transports tell of draining above 64 KiB only
+  maxMemberMetadataBytes: int({ default: MiB, min: 1, max: int32Max }),
   maxConnections: int({ default: 10_000, min: 1, max: 1_000_000 }),
   maxFetchWaitMs: int({ default: 300_000, min: 0, max: int32Max }),
   maxFetchBytes: int({ default: 55 * MiB, min: 1024, max: 1024 * MiB }),

@@ -5,6 +5,7 @@
 export class RequestMemory {
   readonly #limit: number
   #used = 0
+  #granting = false
   #queue: { readonly bytes: number; readonly granted: () => void }[] = []
 
   constructor(limit: number) {
@@ -30,12 +31,16 @@ export class RequestMemory {
     return false
   }
 
+  /** Gives `bytes` back. Whoever is served because of that may give back in turn: one loop serves them all. */
   give(bytes: number): void {
     this.#used -= bytes
+    if (this.#granting) return
+    this.#granting = true
     while (this.#queue.length > 0 && this.#used + this.#queue[0]!.bytes <= this.#limit) {
       const next = this.#queue.shift()!
       this.#used += next.bytes
       next.granted()
     }
+    this.#granting = false
   }
 }

@@ -98,7 +98,8 @@ test(
     await greedy.ended
     assert.ok(events.some((event) => event.type === 'badRequest' && event.error.code === 'ERR_REQUEST_TOO_LARGE'))
     const clients = await Promise.all(Array.from({ length: 8 }, () => client()))
-    const rows = await Promise.all(clients.map((raw) => send(raw, 't', 0, batch(['x'.repeat(2_000)]))))
+    const many = clients.flatMap((raw) => [raw, raw, raw, raw, raw])
+    const rows = await Promise.all(many.map((raw) => send(raw, 't', 0, batch(['x'.repeat(2_000)]))))
     assert.equal(
       rows.map((row) => row.errorCode),
       rows.map(() => 0),

@@ -419,6 +419,17 @@ test(
 )
 
 test(
+  'maxMemberMetadataBytes bounds subscriptions and assignments',
+  withBroker({ ...options, maxMemberMetadataBytes: 100 }, async (kit) => {
+    const large = await Member.create(kit, 'a', { protocols: [`range=${'x'.repeat(96)}`] })
+    assert.is(await large.join(), 'MESSAGE_TOO_LARGE')
+    const a = await Member.create(kit, 'a', { protocols: [`range=${'x'.repeat(95)}`], instanceId: 'i'.repeat(200) })
+    assert.is(await a.join(), 'ok')
+    assert.is(await a.sync(), 'MESSAGE_TOO_LARGE', 'the assignment holds the long member id')
+  }),
+)
+
+test(
   'hostile names are ordinary names',
   withBroker({ topics: { constructor: 1, __proto__x: 1, CON: 1 } }, async (kit) => {
     for (const group of ['__proto__', 'constructor', 'toString', '..', 'CON', 'x'.repeat(249), 'ü\u0000 ']) {

@@ -21,6 +21,7 @@ export interface CoordinatorOptions {
   readonly maxSessionTimeoutMs: number
   readonly initialRebalanceDelayMs: number
   readonly maxGroupMembers: number
+  readonly maxMemberMetadataBytes: number
   readonly maxGroups: number
   readonly offsetsRetentionMs: number
   readonly offsetsTopicPartitions: number
@@ -160,10 +161,13 @@ export class GroupCoordinator {
   /** What is wrong with a join before its group is asked: 0 or the error. */
   #checkJoin(groupId: string, c: JoinCommand): number {
     if (groupId === '') return errorCodes.INVALID_GROUP_ID
-    const { minSessionTimeoutMs, maxSessionTimeoutMs, maxGroups } = this.#options
+    const { minSessionTimeoutMs, maxSessionTimeoutMs, maxGroups, maxMemberMetadataBytes } = this.#options
     if (c.sessionTimeoutMs < minSessionTimeoutMs || c.sessionTimeoutMs > maxSessionTimeoutMs) {
       return errorCodes.INVALID_SESSION_TIMEOUT
     }
+    let bytes = 0
+    for (const { name, metadata } of c.protocols) bytes += name.length + metadata.length
+    if (bytes > maxMemberMetadataBytes) return errorCodes.MESSAGE_TOO_LARGE
     if (this.#groups.has(groupId)) return 0
     if (c.memberId !== '') return errorCodes.UNKNOWN_MEMBER_ID
     return this.#groups.size >= maxGroups ? errorCodes.GROUP_MAX_SIZE_REACHED : 0
@@ -171,7 +175,9 @@ export class GroupCoordinator {
 
   sync(groupId: string, c: SyncCommand, answer: (answer: SyncAnswer) => void): void {
     const group = this.#groups.get(groupId)
+    const tooLarge = [...c.assignments.values()].some((bytes) => bytes.length > this.#options.maxMemberMetadataBytes)
     if (groupId === '') answer(syncError(errorCodes.INVALID_GROUP_ID))
+    else if (tooLarge) answer(syncError(errorCodes.MESSAGE_TOO_LARGE))
     else if (group === undefined) answer(syncError(errorCodes.UNKNOWN_MEMBER_ID))
     else group.sync(c, answer)
   }
