@@ -2,8 +2,9 @@
  * Changelog: the writes of one task's table to its topic partition, and what their acknowledgements tell: where the
  * changelog stands, and whether somebody else wrote to it. Only the task of the partition writes there; a delivered batch
  * that does not begin where the last one ended means a stale instance did too (it could not be fenced: produced records
- * are not), and what it wrote must be written over.
- * Owner of the expected offset: this object; the checkpoint reads `position`.
+ * are not), and what it wrote must be written over. Until that is acknowledged the store does not have what lies there,
+ * so its position stays in front of it.
+ * Owner of the expected offset and of the foreign ranges: this object; the checkpoint reads `storePosition`.
  */
 import type { MillraceError } from '../base/errors.ts'
 import type { DeliveryObserver, ProducerPort } from './port.ts'
@@ -14,13 +15,19 @@ export interface ForeignRange {
   readonly to: number
 }
 
+interface Unrepaired extends ForeignRange {
+  /** found → its keys are dirty again → they are in the checkpoint under way; when that is acknowledged it is repaired. */
+  stage: 'found' | 'dirty' | 'cut'
+}
+
 export class Changelog implements DeliveryObserver {
   readonly topic: string
   readonly partition: number
   pending = 0
   failure: MillraceError | undefined
-  /** The offset behind the last acknowledged record of ours: what the store has once they are applied. */
+  /** The offset behind the last acknowledged record of ours. */
   position: number
+  readonly #unrepaired: Unrepaired[] = []
   readonly #producer: ProducerPort
   readonly #changed: () => void
   readonly #foreign: (range: ForeignRange) => void
@@ -66,8 +73,29 @@ export class Changelog implements DeliveryObserver {
     )
   }
 
+  /** The keys of a foreign range were marked to be written again. */
+  reasserted(range: ForeignRange): void {
+    const one = this.#unrepaired.find(({ from }) => from === range.from)
+    if (one !== undefined) one.stage = 'dirty'
+  }
+
+  /** A checkpoint begins: it will write what is dirty now. */
+  cut(): void {
+    for (const one of this.#unrepaired) if (one.stage === 'dirty') one.stage = 'cut'
+  }
+
+  /** What the store has, once the checkpoint whose writes were all acknowledged is applied to it. */
+  storePosition(): number {
+    while (this.#unrepaired[0]?.stage === 'cut') this.#unrepaired.shift()
+    return this.#unrepaired[0]?.from ?? this.position
+  }
+
   delivered(_topic: string, _partition: number, baseOffset: number, count: number): void {
-    if (baseOffset > this.position) this.#foreign({ from: this.position, to: baseOffset })
+    if (baseOffset > this.position) {
+      const range = { from: this.position, to: baseOffset }
+      this.#unrepaired.push({ ...range, stage: 'found' })
+      this.#foreign(range)
+    }
     // A duplicate that the broker recognised may come without an offset (−1): its records lie where they were first put.
     this.position = baseOffset < 0 ? this.position + count : Math.max(this.position, baseOffset + count)
     this.pending -= count

@@ -78,7 +78,10 @@ export class Checkpoint {
   /** Cuts: everything done so far belongs to this checkpoint, nothing later does. Only when idle. */
   begin(): void {
     assert(this.#state === 'idle', 'a checkpoint began before the last one ended')
-    for (const { table } of this.#host.tables) table.cut()
+    for (const { table, changelog } of this.#host.tables) {
+      table.cut()
+      changelog.cut()
+    }
     this.#sends = this.#host.cutSends()
     this.#host.cutPositions()
     this.#table = 0
@@ -166,7 +169,7 @@ export class Checkpoint {
     while (this.#table < tables.length) {
       const one = tables[this.#table]!
       if (one.table.storeSome(keysPerLook)) {
-        one.table.retire(one.changelog.position, this.#host.storeState(one))
+        one.table.retire(one.changelog.storePosition(), this.#host.storeState(one))
         this.#table += 1
       }
       if (this.#table < tables.length && late()) return false

@@ -48,6 +48,8 @@ export type CommitOutcome =
 
 interface Pending {
   readonly offsets: readonly OffsetToCommit[]
+  /** In which the partitions were this member's; in another they may have an owner that began from older offsets. */
+  readonly generation: number
   readonly done: (outcome: CommitOutcome) => void
 }
 
@@ -73,24 +75,24 @@ export class Committer {
     this.#pump = new Pump(() => this.#step(), crash)
   }
 
-  /** Commits a task's offsets; `done` is called once, later. */
+  /** Commits a task's offsets in the generation of now, or not at all; `done` is called once, later. */
   commit(offsets: readonly OffsetToCommit[], done: (outcome: CommitOutcome) => void): void {
-    this.#pending.push({ offsets, done })
+    this.#pending.push({ offsets, done, generation: this.#membership.metadata().generation })
     this.#pump.poke()
   }
 
   /**
-   * After an assignment, before its committed offsets are read: commits what was kept for the assigned partitions if no
-   * generation lies in between, and forgets the rest.
+   * Before the committed offsets of a newly assigned partition are read: commits what was kept for it (all its topics) if
+   * no generation lies in between, in which it may have had another owner.
    */
   async settleKept(assigned: readonly TopicPartition[]): Promise<void> {
     const { generation } = this.#membership.metadata()
-    const mine = new Set(assigned.map(nameOf))
     const offsets: OffsetToCommit[] = []
-    for (const [name, kept] of this.#kept) {
-      if (mine.has(name) && kept.generation + 1 === generation) offsets.push(kept.offset)
+    for (const name of assigned.map(nameOf)) {
+      const kept = this.#kept.get(name)
+      if (kept?.generation === generation - 1) offsets.push(kept.offset)
+      this.#kept.delete(name)
     }
-    this.#kept.clear()
     if (offsets.length === 0) return
     await new Promise<void>((resolve) => this.commit(offsets, () => resolve()))
   }
@@ -116,11 +118,12 @@ export class Committer {
         for (const one of open) one.done({ kind: 'lost' })
         return
       }
-      const { generation } = this.#membership.metadata()
+      open = this.#ofThisGeneration(open)
+      if (open.length === 0) return
       const errors = await this.#attempt(open.flatMap((one) => one.offsets))
       const again: Pending[] = []
       for (const one of open) {
-        const outcome = this.#outcome(one, errors, generation)
+        const outcome = this.#outcome(one, errors)
         if (outcome === undefined) again.push(one)
         else one.done(outcome)
       }
@@ -131,6 +134,16 @@ export class Committer {
       open = again
       await sleep(this.#scope, this.#backoff.next(), this.#abort.signal).catch(() => {})
     }
+  }
+
+  /** The coordinator would take the offsets of a partition that has another owner by now: it asks for the generation only. */
+  #ofThisGeneration(pending: readonly Pending[]): readonly Pending[] {
+    const { generation } = this.#membership.metadata()
+    return pending.filter((one) => {
+      if (one.generation === generation) return true
+      one.done({ kind: 'lost' })
+      return false
+    })
   }
 
   /** Error name per partition, or one for all of them. */
@@ -145,11 +158,11 @@ export class Committer {
   }
 
   /** Undefined: try again. */
-  #outcome(one: Pending, errors: Map<string, string> | MillraceError, generation: number): CommitOutcome | undefined {
+  #outcome(one: Pending, errors: Map<string, string> | MillraceError): CommitOutcome | undefined {
     if (errors instanceof MillraceError) {
       const reaction = errors.retriable ? 'retry' : commitReaction(errors.code)
       if (reaction === 'fatal') return { kind: 'failed', error: errors }
-      return this.#react(one, reaction, generation)
+      return this.#react(one, reaction)
     }
     let worst: CommitReaction = 'done'
     for (const offset of one.offsets) {
@@ -161,14 +174,16 @@ export class Committer {
       }
       if (severity[reaction] > severity[worst]) worst = reaction
     }
-    return this.#react(one, worst, generation)
+    return this.#react(one, worst)
   }
 
-  #react(one: Pending, reaction: CommitReaction, generation: number): CommitOutcome | undefined {
-    if (reaction === 'done') return { kind: 'committed' }
+  #react(one: Pending, reaction: CommitReaction): CommitOutcome | undefined {
     if (reaction === 'retry') return undefined
+    // What was kept before is older.
+    for (const offset of one.offsets) this.#kept.delete(nameOf(offset))
+    if (reaction === 'done') return { kind: 'committed' }
     if (reaction === 'lost') return { kind: 'lost' }
-    for (const offset of one.offsets) this.#kept.set(nameOf(offset), { offset, generation })
+    for (const offset of one.offsets) this.#kept.set(nameOf(offset), { offset, generation: one.generation })
     void this.#membership.heartbeatNow().catch(() => {}) // the membership acts on its own failures: this only hurries it
     return { kind: 'kept' }
   }

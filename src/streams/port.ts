@@ -72,12 +72,18 @@ export interface Assignment extends TopicPartition {
 export interface ConsumerPort {
   assign(partitions: readonly Assignment[]): void
   unassign(partitions: readonly TopicPartition[]): void
+  /** Throws the error of a partition once (see `isOfPartition`), and always what ended the consumer. */
   take(): ChunkPort | undefined
-  /** Resolves when `take()` may return something; rejects with what ends the consumer or one of its partitions. */
+  /** Resolves when `take()` may return or throw something. */
   wait(signal?: AbortSignal): Promise<void>
   pause(partitions: readonly TopicPartition[]): void
   resume(partitions: readonly TopicPartition[]): void
   close(): Promise<void>
+}
+
+/** Whether an error that a consumer threw is about one partition only. */
+export function isOfPartition(error: unknown): error is Error & TopicPartition & { readonly offset: number } {
+  return error instanceof Error && 'topic' in error && 'partition' in error && 'offset' in error
 }
 
 export interface OffsetToCommit extends TopicPartition {
@@ -107,7 +113,7 @@ export interface GroupMembership {
   ): Promise<readonly { readonly topic: string; readonly partition: number; readonly error: string }[]>
   committed(
     partitions: readonly TopicPartition[],
-    options?: { requireStable?: boolean },
+    options?: { requireStable?: boolean; signal?: AbortSignal },
   ): Promise<readonly CommittedOffset[]>
   close(): Promise<void>
 }

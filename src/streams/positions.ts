@@ -35,7 +35,7 @@ export async function startPositions(
   for (const partition of partitions) {
     for (let input = 0; input < inputs.length; input++) at.push({ topic: inputs[input]!.topic, partition, input })
   }
-  const committed = await membership.committed(at, { requireStable: true })
+  const committed = await membership.committed(at, { requireStable: true, signal })
   signal.throwIfAborted()
   const earliest = await kafka.listOffsets(at, 'earliest', signal)
   const latest = await kafka.listOffsets(at, 'latest', signal)

@@ -9,7 +9,7 @@ import { type Deferred, deferred } from '../base/deferred.ts'
 import { ClosedError, describeError, MillraceError } from '../base/errors.ts'
 import { notify } from '../base/events.ts'
 import { type Resolved, resolveOptions } from '../base/options.ts'
-import type { TimerHandle } from '../base/scope.ts'
+import { sleep, type TimerHandle } from '../base/scope.ts'
 import { Span } from '../storage/index.ts'
 import { Changelog, type ForeignRange } from './changelog.ts'
 import { type CommitOutcome, Committer } from './committer.ts'
@@ -88,6 +88,8 @@ export class Processor implements AsyncDisposable {
   /** Copies it follows for joins and lookups. */
   readonly #copies: TableCopy[] = []
   readonly #joins = new Map<string, (TableCopy | undefined)[]>()
+  /** Partitions that the group gave to this instance and has not asked back. */
+  readonly #mine = new Set<number>()
   /** Partitions that are being made ready. */
   readonly #starting = new Map<number, TaskStart>()
   /** Partitions whose task has ended while records of it were still on their way. */
@@ -262,7 +264,10 @@ export class Processor implements AsyncDisposable {
       listener: {
         onAssigned: (added) => this.#assigned(added),
         onRevoked: (removed) => this.#revoked(removed),
-        onLost: (removed) => this.#lostPartitions(partitionsOf(removed), undefined),
+        onLost: (removed) => {
+          for (const partition of partitionsOf(removed)) this.#mine.delete(partition)
+          this.#lostPartitions(partitionsOf(removed), undefined)
+        },
         onError: (fatal) => this.#fail(fatal),
       },
     })
@@ -341,11 +346,15 @@ export class Processor implements AsyncDisposable {
       this.#checkPartitionCounts()
       return
     }
-    for (const partition of partitions) this.#startTask(partition)
+    for (const partition of partitions) {
+      this.#mine.add(partition)
+      this.#startTask(partition)
+    }
     this.#reportProgress()
   }
 
   #startTask(partition: number): void {
+    if (!this.#mine.has(partition)) return
     const previous = this.#starting.get(partition)
     if (previous?.abort.signal.aborted === false || this.#runner?.task(partition) !== undefined) return
     const abort = new AbortController()
@@ -370,8 +379,8 @@ export class Processor implements AsyncDisposable {
     const { kafka, registry } = this.#host
     await this.#ending.get(partition)
     signal.throwIfAborted()
-    await this.#committer!.settleKept(this.#inputs.map(({ topic }) => ({ topic, partition })))
-    signal.throwIfAborted()
+    const inputs = this.#inputs.map(({ topic }) => ({ topic, partition }))
+    await orAborted(this.#committer!.settleKept(inputs), signal)
     const starts = await this.#startPositions(partition, signal)
     const tables = []
     const { table } = this.#graph
@@ -426,11 +435,15 @@ export class Processor implements AsyncDisposable {
         metadata: metadata.commitMetadata(topic, -1),
       }))
     if (chosen.length === 0) return
-    const outcome = await new Promise<CommitOutcome>((resolve) => this.#committer!.commit(chosen, resolve))
-    if (outcome.kind === 'failed') throw outcome.error
-    if (outcome.kind === 'committed' || signal.aborted) return
-    // The group has moved on: the revocation or loss that comes next aborts this start.
-    await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
+    for (;;) {
+      const committed = new Promise<CommitOutcome>((resolve) => this.#committer!.commit(chosen, resolve))
+      const outcome = await orAborted(committed, signal)
+      if (outcome.kind === 'failed') throw outcome.error
+      if (outcome.kind === 'committed') return
+      // If the group has moved on, the revocation or loss that comes now aborts this start.
+      await this.#membership!.heartbeatNow().catch(() => {})
+      await sleep(this.#host.kafka.scope, 100, signal)
+    }
   }
 
   async #joinsOf(partition: number): Promise<Map<string, TableReads>> {
@@ -464,8 +477,10 @@ export class Processor implements AsyncDisposable {
 
   async #giveUp(partitions: readonly number[], timeoutMs: number): Promise<void> {
     const runner = this.#runner!
-    for (const partition of partitions)
+    for (const partition of partitions) {
+      this.#mine.delete(partition)
       this.#starting.get(partition)?.abort.abort(new ClosedError(`partition ${partition}`))
+    }
     const tasks = partitions.map((partition) => runner.task(partition)).filter((task) => task !== undefined)
     for (const task of tasks) {
       this.#unassign(task)
@@ -501,12 +516,13 @@ export class Processor implements AsyncDisposable {
     if (this.#state.at === 'running') this.#enter({ at: 'joining' })
   }
 
-  /** A task whose commit was refused is the membership's to take away; one whose writes failed is restored here. */
+  /** A task whose writes failed, or whose commit was refused, is restored here if its partition is still ours. */
   #taskLost(task: Task, error: MillraceError | undefined): void {
     this.#lostPartitions([task.partition], error)
-    if (error === undefined)
-      void this.#membership?.heartbeatNow().catch(() => {}) // the membership reacts to the answer itself
-    else this.#startTask(task.partition)
+    if (error === undefined) {
+      const again = (): void => this.#startTask(task.partition)
+      this.#membership?.heartbeatNow().then(again, again) // the membership reacts to the answer itself, and first
+    } else this.#startTask(task.partition)
     this.#reportProgress()
   }
 
@@ -537,6 +553,7 @@ export class Processor implements AsyncDisposable {
         if (task.state === 'running') table.reassert(bytes, from, to, now)
       }
       const keys = await readForeignKeys(this.#host.kafka, changelog, range, onKey, this.#abort.signal)
+      changelog.reasserted(range)
       const { topic, partition } = changelog
       if (keys > 0) {
         this.#event({
@@ -656,13 +673,23 @@ export class Processor implements AsyncDisposable {
     await this.#membership?.close()
     this.#committer?.close()
     await this.#producer?.close({ timeoutMs })
-    await this.#consumer?.close()
     await Promise.all(this.#ending.values())
     runner?.stop()
+    await this.#consumer?.close()
     await this.#running
     for (const copy of this.#copies) registry.unfollow(copy)
     await kafka.close()
   }
+}
+
+/** Waits for `promise`, or rejects with the signal's reason; then what becomes of the promise matters to nobody. */
+function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason)
+    if (signal.aborted) onAbort()
+    signal.addEventListener('abort', onAbort, { once: true })
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+  })
 }
 
 function partitionsOf(partitions: readonly TopicPartition[]): number[] {

@@ -106,7 +106,8 @@ export class RecordContext implements UntypedContext {
   /** After a callback that threw: nothing of it stays. */
   drop(): void {
     this.#active = false
-    if (this.#entry !== undefined && this.#table?.mutable === true) this.#table.dropDecoded(this.#entry)
+    // An object that was not handed out is what an earlier record set, and may not be encoded yet.
+    if (this.#handedOut && this.#table?.mutable === true) this.#table.dropDecoded(this.#entry!)
     this.#emits = 0
     this.#bytes.reset(64 * 1024)
     this.#release()

@@ -5,7 +5,7 @@
  */
 import type { Scheduler } from '../base/scope.ts'
 import type { Lease } from './lease.ts'
-import type { ConsumerPort } from './port.ts'
+import { type ChunkPort, type ConsumerPort, isOfPartition } from './port.ts'
 import type { Task } from './task.ts'
 import { nextTurn, sliceMs, Wake } from './turns.ts'
 
@@ -74,12 +74,12 @@ export class TaskRunner {
     this.wake()
   }
 
-  /** Resolves at the end of the first round in which `condition` holds. */
+  /** Resolves at the end of the first round in which `condition` holds; when the runner ends, whether it holds or not. */
   until(condition: () => boolean): Promise<void> {
-    if (condition()) return Promise.resolve()
+    if (condition() || this.#stopped) return Promise.resolve()
     return new Promise((resolve) => {
       const watcher = (): void => {
-        if (!condition()) return
+        if (!this.#stopped && !condition()) return
         this.#watchers.delete(watcher)
         resolve()
       }
@@ -96,15 +96,19 @@ export class TaskRunner {
   /** Runs until stopped. A rejection is a bug. */
   async run(): Promise<void> {
     const { scheduler } = this.#host
-    while (!this.#stopped) {
-      this.#feed()
-      const busy = this.#mayWrite() ? await this.#round() : false
+    try {
+      while (!this.#stopped) {
+        this.#feed()
+        const busy = this.#mayWrite() ? await this.#round() : false
+        for (const watcher of this.#watchers) watcher()
+        if (this.#stopped) break
+        if (busy) await nextTurn(scheduler)
+        else await this.#wake.wait()
+      }
+    } finally {
+      this.#stopped = true
       for (const watcher of this.#watchers) watcher()
-      if (this.#stopped) break
-      if (busy) await nextTurn(scheduler)
-      else await this.#wake.wait()
     }
-    for (const watcher of this.#watchers) watcher()
   }
 
   /** One slice for each task. True when any has more to do right now. */
@@ -130,7 +134,15 @@ export class TaskRunner {
   #feed(): void {
     const { consumer, maxInboxBytes } = this.#host
     for (;;) {
-      const chunk = consumer.take()
+      let chunk: ChunkPort | undefined
+      try {
+        chunk = consumer.take()
+      } catch (error) {
+        if (!this.#stopped) this.#host.consumerFailed(error)
+        // The error of one partition comes once and the others go on; any other means that the consumer is over.
+        if (isOfPartition(error)) continue
+        return
+      }
       if (chunk === undefined) {
         this.#listen()
         return

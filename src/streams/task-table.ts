@@ -90,17 +90,7 @@ export class TaskTable {
 
   /** Sets the value (undefined: deletes it) in the current generation. */
   write(entry: Entry, value: unknown, timestamp: number, inputIndex: number, inputOffset: number): void {
-    const current = this.#current
-    if (entry.generation !== current.number) {
-      if (this.#committing && entry.generation === this.#frozen.number) {
-        this.#encode(entry, this.#frozen)
-        entry.previousGeneration = entry.generation
-        entry.previousFrom = entry.from
-        entry.previousTo = entry.to
-      }
-      entry.generation = current.number
-      current.dirty.push(entry)
-    }
+    this.#markDirty(entry)
     entry.from = value === undefined ? tombstone : notEncoded
     entry.held = value === undefined ? held.absent : held.value
     entry.value = value
@@ -109,12 +99,22 @@ export class TaskTable {
     entry.inputOffset = inputOffset
   }
 
-  /** Marks a key dirty without a new value: a foreign write to its changelog is overwritten by the next checkpoint. */
+  /**
+   * Marks a key dirty without a new value: a foreign write to its changelog is overwritten by the next checkpoint. Works on
+   * bytes: the decoded object may be in the hands of a callback that is still running.
+   */
   reassert(key: Buffer, from: number, to: number, timestamp: number): void {
     const entry = this.entries.entry(key, from, to)
-    if (entry.generation === this.#current.number) return
-    const value = this.read(entry)
-    this.write(entry, value, timestamp, -1, -1)
+    const current = this.#current
+    if (entry.generation === current.number) return
+    const at = current.arena.at
+    const known = this.#appendBytes(entry, current.arena)
+    this.#markDirty(entry)
+    entry.from = known ? at : tombstone
+    entry.to = current.arena.at
+    entry.timestamp = timestamp
+    entry.inputIndex = -1
+    entry.inputOffset = -1
   }
 
   /** Freezes what was set so far. The generation before must have been retired. */
@@ -205,6 +205,34 @@ export class TaskTable {
   stored(key: Buffer): unknown {
     if (!this.store.getSync(0, key, 0, key.length, this.#span)) return undefined
     return decodeFrom(this.codec, this.#span.bytes, this.#span.from, this.#span.to)
+  }
+
+  /** Makes the entry part of the current generation; what it was in the one being committed stays known. */
+  #markDirty(entry: Entry): void {
+    const current = this.#current
+    if (entry.generation === current.number) return
+    if (this.#committing && entry.generation === this.#frozen.number) {
+      this.#encode(entry, this.#frozen)
+      entry.previousGeneration = entry.generation
+      entry.previousFrom = entry.from
+      entry.previousTo = entry.to
+    }
+    entry.generation = current.number
+    current.dirty.push(entry)
+  }
+
+  /** Copies the encoded value of an entry that is not in the current generation. False: it has none. */
+  #appendBytes(entry: Entry, to: ByteWriter): boolean {
+    if (this.#committing && entry.generation === this.#frozen.number) {
+      this.#encode(entry, this.#frozen)
+      if (entry.from === tombstone) return false
+      to.append(this.#frozen.arena.bytes.subarray(entry.from, entry.to))
+      return true
+    }
+    const span = this.#span
+    if (!this.store.getSync(0, this.entries.keyBytes, entry.keyFrom, entry.keyTo, span)) return false
+    to.append(span.bytes.subarray(span.from, span.to))
+    return true
   }
 
   #load(entry: Entry): void {

@@ -97,6 +97,8 @@ export class Task implements CheckpointHost {
   #suspensions = 0
   #callbackTimer: TimerHandle | undefined
   #wanted = false
+  /** Its checkpoint failed for good: what is not committed never will be. */
+  #broken = false
   #sample = 0
 
   constructor(
@@ -141,8 +143,9 @@ export class Task implements CheckpointHost {
     this.#inbox.push({ chunk, input })
   }
 
-  /** Everything it did is committed (or kept for after a rebalance) and nothing is on its way. */
+  /** Everything it did is committed (or kept for after a rebalance) and nothing is on its way; or it cannot be. */
   get settled(): boolean {
+    if (this.#broken) return true
     if (this.#checkpoint.state !== 'idle' || this.#suspended !== 0 || this.#hasChanges()) return false
     return this.#next.every((next, i) => next === this.#committed[i] || next === this.#kept[i])
   }
@@ -169,13 +172,13 @@ export class Task implements CheckpointHost {
    * right now.
    */
   run(late: () => boolean, process: boolean): boolean {
-    if (this.state !== 'running') return false
+    if (this.state !== 'running' || this.#broken) return false
     if (this.#wanted && this.#checkpoint.state === 'idle' && this.#suspended === 0) {
       this.#wanted = false
       if (this.#hasWork()) this.#checkpoint.begin()
     }
     const more = this.#checkpoint.step(late)
-    if (this.state !== 'running') return false
+    if (this.state !== 'running' || this.#broken) return false
     if (late()) return true
     return (process && this.#process(late)) || more
   }
@@ -427,7 +430,10 @@ export class Task implements CheckpointHost {
   failed(error: unknown, entry: Entry | undefined): void {
     const failure = entry === undefined ? this.#sendFailure(error) : this.#encodeFailure(error, entry)
     if (failure.retriable) this.#host.lost(this, failure)
-    else this.#host.fatal(failure)
+    else {
+      this.#broken = true
+      this.#host.fatal(failure)
+    }
   }
 
   lost(): void {

@@ -24,17 +24,14 @@ function impatient(): Scope {
 
 type Answer = string | readonly string[] | MillraceError
 
-/** A coordinator that gives one scripted answer per attempt. */
-function scripted(answers: Answer[], generations: number[] = []) {
+/** A coordinator that gives one scripted answer per attempt. `during` runs inside each. */
+function scripted(answers: Answer[], during: () => void = () => {}) {
   const attempts: OffsetToCommit[][] = []
   let heartbeats = 0
+  const group = { generation: 1 }
   const membership: GroupMembership = {
     join: () => {},
-    metadata: () => ({
-      groupId: 'g',
-      memberId: 'm',
-      generation: generations.length > 1 ? generations.shift()! : (generations[0] ?? 1),
-    }),
+    metadata: () => ({ groupId: 'g', memberId: 'm', generation: group.generation }),
     lastHeartbeatSentAt: 0,
     heartbeatNow: () => {
       heartbeats += 1
@@ -42,6 +39,7 @@ function scripted(answers: Answer[], generations: number[] = []) {
     },
     commitOnce: (offsets) => {
       attempts.push([...offsets])
+      during()
       const answer = answers.shift() ?? 'NONE'
       if (answer instanceof MillraceError) return Promise.reject(answer)
       return Promise.resolve(
@@ -55,7 +53,7 @@ function scripted(answers: Answer[], generations: number[] = []) {
     committed: () => Promise.resolve([]),
     close: () => Promise.resolve(),
   }
-  return { membership, attempts, heartbeats: () => heartbeats }
+  return { membership, attempts, group, heartbeats: () => heartbeats }
 }
 
 function commit(committer: Committer, offsets: readonly OffsetToCommit[]): Promise<CommitOutcome> {
@@ -113,23 +111,53 @@ test('commits of one turn travel in one request; each task hears its own outcome
   assert.equal(coordinator.attempts, [[at(0, 1), at(1, 2)]])
 })
 
-const settles: readonly { name: string; generations: number[]; assigned: number[]; again: OffsetToCommit[] }[] = [
-  { name: 'the next generation, partition kept: committed', generations: [1, 2], assigned: [0], again: [at(0, 5)] },
-  { name: 'the next generation, partition elsewhere: dropped', generations: [1, 2], assigned: [1], again: [] },
-  { name: 'a generation in between: dropped', generations: [1, 3], assigned: [0], again: [] },
+const settles: readonly { name: string; generation: number; assigned: number[]; again: OffsetToCommit[] }[] = [
+  { name: 'the next generation, partition kept: committed', generation: 2, assigned: [0], again: [at(0, 5)] },
+  {
+    name: 'both partitions kept, each asked for alone: both committed',
+    generation: 2,
+    assigned: [0, 1],
+    again: [at(0, 5), at(1, 6)],
+  },
+  { name: 'the next generation, partition elsewhere: dropped', generation: 2, assigned: [2], again: [] },
+  { name: 'a generation in between: dropped', generation: 3, assigned: [0], again: [] },
 ]
-for (const { name, generations, assigned, again } of settles) {
+for (const { name, generation, assigned, again } of settles) {
   test(`offsets kept over a rebalance — ${name}`, async () => {
-    const coordinator = scripted(['REBALANCE_IN_PROGRESS', 'NONE'], generations)
+    const coordinator = scripted(['REBALANCE_IN_PROGRESS', 'NONE'])
     const committer = new Committer(impatient(), coordinator.membership, crash)
-    assert.is((await commit(committer, [at(0, 5)])).kind, 'kept')
-    await committer.settleKept(assigned.map((partition) => ({ topic: 't', partition })))
-    assert.equal(coordinator.attempts.slice(1).flat(), again)
-    await committer.settleKept(assigned.map((partition) => ({ topic: 't', partition })))
-    assert.is(coordinator.attempts.slice(1).flat().length, again.length)
+    const outcomes = await Promise.all([commit(committer, [at(0, 5)]), commit(committer, [at(1, 6)])])
+    assert.equal(
+      outcomes.map(({ kind }) => kind),
+      ['kept', 'kept'],
+    )
+    coordinator.group.generation = generation
+    for (let round = 0; round < 2; round++) {
+      for (const partition of assigned) await committer.settleKept([{ topic: 't', partition }])
+      assert.equal(coordinator.attempts.slice(1).flat(), again)
+    }
     assert.ok(coordinator.heartbeats() >= 1)
   })
 }
+
+test('offsets that were kept and then committed are not committed again, which would go back', async () => {
+  const coordinator = scripted(['REBALANCE_IN_PROGRESS', 'NONE', 'NONE'])
+  const committer = new Committer(impatient(), coordinator.membership, crash)
+  assert.is((await commit(committer, [at(0, 5)])).kind, 'kept')
+  assert.is((await commit(committer, [at(0, 9)])).kind, 'committed')
+  coordinator.group.generation = 2
+  await committer.settleKept([{ topic: 't', partition: 0 }])
+  assert.equal(coordinator.attempts, [[at(0, 5)], [at(0, 9)]])
+})
+
+test('a commit is not repeated in another generation: the partition may have another owner', async () => {
+  const coordinator = scripted(['NOT_COORDINATOR', 'NONE'], () => {
+    coordinator.group.generation = 2
+  })
+  const committer = new Committer(impatient(), coordinator.membership, crash)
+  assert.is((await commit(committer, [at(0, 5)])).kind, 'lost')
+  assert.is(coordinator.attempts.length, 1)
+})
 
 test('closing ends the retries: what is pending is told that it is lost', async () => {
   const committer = new Committer(impatient(), scripted(Array<string>(1000).fill('NOT_COORDINATOR')).membership, crash)

@@ -96,6 +96,19 @@ class Model<T> {
     }
   }
 
+  /** Somebody else wrote this key to the changelog: what it is here must be written again. */
+  reassert(): void {
+    const key = this.random.pick(this.keys)
+    const name = key.toString()
+    const entry = this.table.entries.entry(key, 0, key.length)
+    // An object that a callback has in its hands, and is changing, must not be taken for the value.
+    const object = this.random.chance(0.5) ? (this.table.read(entry) as T | undefined) : undefined
+    if (object !== undefined && this.table.mutable) this.kind.next(object, -1)
+    this.table.reassert(key, 0, key.length, 1)
+    if (object !== undefined && this.table.mutable) this.table.dropDecoded(entry)
+    this.dirty.add(name)
+  }
+
   checkpointStep(): void {
     const { random, table } = this
     if (this.frozen === undefined) {
@@ -149,6 +162,7 @@ function run<T>(seed: number, kind: Kind<T>, store: Store): void {
   for (let step = 0; step < 300; step++) {
     if (random.chance(pace)) model.record()
     else model.checkpointStep()
+    if (random.chance(0.03)) model.reassert()
     if (random.chance(0.02)) model.table.evict(random.pick([0, 20_000, 1e9]))
   }
   for (let i = 0; model.frozen !== undefined || model.dirty.size > 0; i++) {
