@@ -193,17 +193,20 @@ test('batches behind one that is given up go on with their sequences first, so t
     async ({ producer, cluster, values, world, sent }) => {
       await producer.send(numbered(1)[0]!)
       sent.length = 0
-      // Both are written, both answers are lost. The first batch is old, the second young.
-      cluster.faults.delay('Produce', 1500, { when: 'after', times: 1 })
-      cluster.faults.loseResponse('Produce')
+      // All are written, twice asked, and never answered. The first batch is old, the others are young.
+      const silence = cluster.faults.delay('Produce', 1e6, { when: 'after', times: always })
       const old = failure(producer.send(numbered(1, 1)[0]!))
-      await world.sleep(1200)
-      // The open batch leaves when the first is full.
-      const young = producer.sendBatch(numbered(200, 2))
+      await world.sleep(1900)
+      const young = producer.sendBatch(numbered(300, 2))
       const error = await old
+      silence.remove()
       assert.is(error.code, 'ERR_DELIVERY_TIMEOUT')
       await young
-      assert.equal(values(), numbers(202))
+      await producer.sendBatch(numbered(1, 302))
+      assert.equal(values(), numbers(303))
+      const epochs = sent.map(({ epoch }) => epoch)
+      assert.is(epochs.at(-1), 1, 'the gap costs an epoch')
+      assert.ok(epochs.slice(0, -1).includes(0))
     },
   ))
 

@@ -10,6 +10,8 @@ import { type FakePort, idOf } from './fake-port.ts'
 export interface Aborted {
   readonly producerId: number
   readonly firstOffset: number
+  /** Offset of its marker. */
+  readonly lastOffset: number
 }
 
 export class FakePartition {
@@ -169,7 +171,8 @@ export class FakeLog {
             highWatermark: partition.end,
             lastStableOffset: partition.end,
             logStartOffset: partition.start,
-            abortedTransactions: request.isolationLevel === 1 ? partition.aborted : null,
+            abortedTransactions:
+              request.isolationLevel === 1 ? partition.aborted.filter((a) => a.lastOffset >= wanted.fetchOffset) : null,
             records,
           }
         }),

@@ -51,7 +51,7 @@ export async function producerWorld(
   options: ProducerWorldOptions,
   body: (it: ProducerWorld) => Promise<void>,
 ): Promise<void> {
-  const world = new World(options.seed ?? 1, { latencyMs: [0.5, 0.5] })
+  const world = new World(options.seed ?? Number(process.env['SEED'] ?? 1), { latencyMs: [0.5, 0.5] })
   await world.run(async () => {
     const { nodes = 1, topics = { t: 1 } } = options
     const cluster = await SimCluster.start(world, {
