@@ -8,7 +8,7 @@ import { kafkaJs, kafkaTs } from './peers.ts'
 import { check, type Measure, type RunContext, type System, type Workload } from './workload.ts'
 
 export const consumedRecords = 1_000_000
-export const warmRecords = 300_000
+export const warmRecords = 1_000_000
 
 /** Counts what one system reads. */
 class Reader {
