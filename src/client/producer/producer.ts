@@ -293,10 +293,12 @@ export class Producer implements AsyncDisposable {
 
   #wait(route: TopicRoute, record: ProducerRecord, timestamp: number, observer: DeliveryObserver | undefined): void {
     checkBytes(record.value, 'value', route.name)
+    checkBytes(record.key ?? null, 'key', route.name)
     const key = copyOf(record.key ?? null)
     const value = copyOf(record.value)
     const size = encodedRecordBound(key?.length ?? 0, value?.length ?? 0, record.headers)
     if (size > this.#smallRecord) this.#checkRecordSize(record)
+    if (!route.isWaiting) this.#metadata.refresh(`records wait for topic ${route.name}`)
     route.wait({ partition: record.partition ?? -1, timestamp, key, value, headers: record.headers, observer, size })
   }
 
@@ -508,6 +510,6 @@ function copyOf(bytes: string | Uint8Array | null): Buffer | null {
 function checkBytes(bytes: unknown, what: string, topic: string): void {
   if (typeof bytes === 'string' || bytes === null || bytes instanceof Uint8Array) return
   throw new RecordError(
-    `the ${what} of a record for ${topic} is ${bytes === undefined ? 'missing' : `a ${typeof bytes}`}: it must be a string, bytes (Uint8Array) or null`,
+    `the ${what} of a record for ${topic} ${bytes === undefined ? 'is missing' : `has type ${typeof bytes}`}: it must be a string, bytes (Uint8Array) or null`,
   )
 }
