@@ -51,6 +51,8 @@ export interface MillraceOptions {
   embeddedPartitions?: number
   /** Allows `'embedded:'` when NODE_ENV is `production`: nothing it holds survives the process. Default false. */
   allowEmbedded?: boolean
+  /** How long `close()` waits for emitted records that have not arrived. Milliseconds. Default 10 000, 0 to 600 000. */
+  closeTimeoutMs?: number
   /** Clock, randomness, network and files. Default: the real ones. */
   scope?: Scope
   /** Observer of connections and the cluster. Called synchronously; what it throws is ignored. Default none. */
@@ -69,6 +71,7 @@ const optionTable: OptionTable<Omit<MillraceOptions, 'scope' | 'storage'>> = {
   storeLingerMs: int({ default: 60_000, min: 0, max: 86_400_000 }),
   embeddedPartitions: int({ default: 6, min: 1, max: 1_000 }),
   allowEmbedded: bool({ default: false }),
+  closeTimeoutMs: int({ default: 10_000, min: 0, max: 600_000 }),
   onEvent: custom({
     default: (): void => {},
     accepts: (value) => typeof value === 'function',
@@ -197,7 +200,10 @@ export class Millrace implements AsyncDisposable {
     return view
   }
 
-  /** Ends processors (with a last checkpoint), emitters and views, then the connections. Later calls return the same. */
+  /**
+   * Ends processors (with a last checkpoint), emitters and views, then the connections. Rejects when emitted records were
+   * lost, after everything was closed. Later calls return the same.
+   */
   close(): Promise<void> {
     this.#closing ??= this.#close()
     return this.#closing
@@ -263,7 +269,12 @@ export class Millrace implements AsyncDisposable {
 
   async #close(): Promise<void> {
     const failures: unknown[] = []
-    for (const part of [...this.#parts]) await part.close().catch((cause: unknown) => failures.push(cause))
+    const { scheduler } = this.#scope
+    // Emitters flush when they close; a broker that is gone must not hold that up for ever.
+    const timer = scheduler.setTimer(this.#options.closeTimeoutMs, () => void this.#producer?.close({ timeoutMs: 0 }))
+    const closing = [...this.#parts].map((part) => part.close().catch((cause: unknown) => failures.push(cause)))
+    await Promise.all(closing)
+    scheduler.clearTimer(timer)
     if (this.#opening !== undefined) {
       const opened = await this.#opening.catch(() => undefined) // whoever asked for it was told
       await opened?.registry.close()

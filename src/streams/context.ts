@@ -7,16 +7,21 @@ import type { Stream, Table, ValueOf } from './handles.ts'
 
 /** A record's header. Headers are an ordered list; keys may repeat. */
 export interface RecordHeader {
+  /** May be empty, and may repeat. */
   readonly key: string
+  /** Null is not the same as empty. */
   readonly value: Buffer | null
 }
 
 /** A header to be sent. */
 export interface HeaderToSend {
+  /** May be empty, and may repeat. */
   readonly key: string
+  /** A string is sent as UTF-8. */
   readonly value: Uint8Array | string | null
 }
 
+/** Options of `ctx.emit` and `ctx.loopback`; all have defaults. */
 export interface EmitOptions {
   /** Headers of the record. Default none: the input's headers are not forwarded. */
   readonly headers?: readonly HeaderToSend[]
@@ -57,7 +62,9 @@ export type LookupsOf<D extends Declaration> = D['lookups'] extends readonly (in
 export interface RecordInfo {
   /** The input topic (or the loop's). */
   readonly topic: string
+  /** From 0 on. */
   readonly partition: number
+  /** Within the partition. */
   readonly offset: number
   /** The record's timestamp, milliseconds since 1970; −1 when it has none. */
   readonly timestamp: number

@@ -9,13 +9,17 @@ import type { Stream } from './handles.ts'
 
 /** Where an emitted record lies. */
 export interface EmittedRecord {
+  /** The stream's topic. */
   readonly topic: string
+  /** Chosen by the partitioner from the key. */
   readonly partition: number
+  /** Within the partition; −1 when the broker did not say. */
   readonly offset: number
   /** Milliseconds since 1970, as the broker keeps it. */
   readonly timestamp: number
 }
 
+/** Options of `send` and `enqueue`; all have defaults. */
 export interface EmitterSendOptions {
   /** Headers of the record. Default none. */
   readonly headers?: readonly HeaderToSend[]
@@ -48,6 +52,7 @@ export interface EmitterHost {
   ended(): void
 }
 
+/** Writes values to one stream. Made by `app.emitter()`; sends of one turn travel together. */
 export class Emitter<T> implements AsyncDisposable {
   /** The stream's topic. */
   readonly topic: string

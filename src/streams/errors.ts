@@ -47,6 +47,7 @@ export type StreamsErrorCode =
 /** Base of the streams layer's errors; `code` tells which. Not retriable unless the code's description says so. */
 export class StreamsError extends MillraceError {
   override readonly name: string = 'StreamsError'
+  /** Which of the streams layer's errors it is; stable. */
   declare readonly code: StreamsErrorCode
   constructor(code: StreamsErrorCode, message: string, options: { retriable?: boolean; cause?: unknown } = {}) {
     super(code, message, options)
@@ -101,8 +102,11 @@ export interface RecordPlace {
  */
 export class RecordError extends StreamsError {
   override readonly name = 'RecordError'
+  /** The input it came from. */
   readonly topic: string
+  /** Its partition. */
   readonly partition: number
+  /** Its offset: where processing goes on at the next start. */
   readonly offset: number
   /** The decoded key as text; undefined when the key itself cannot be decoded. */
   readonly key: string | undefined

@@ -36,7 +36,9 @@ export type Group<D extends Declaration, N extends string = string> = GroupOf<D,
 
 /** Any group, for functions that take them all. */
 export interface AnyGroup {
+  /** Also the consumer group's id. */
   readonly name: string
+  /** Undefined: the group has none. */
   readonly table: Table<unknown> | undefined
 }
 

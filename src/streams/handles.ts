@@ -8,15 +8,21 @@ import { nameFault } from './names.ts'
 
 /** A topic of records that are processed one by one. Made by `stream()`. */
 export interface Stream<T, N extends string = string> {
+  /** Tells a stream from a table, also at run time. */
   readonly kind: 'stream'
+  /** The topic's name. */
   readonly topic: N
+  /** How its values become bytes and back. */
   readonly codec: Codec<T>
 }
 
 /** A compacted topic read as a table: the last value per key. Made by `table()`, or as `group.table`. */
 export interface Table<T, N extends string = string> {
+  /** Tells a table from a stream, also at run time. */
   readonly kind: 'table'
+  /** The topic's name. */
   readonly topic: N
+  /** How its values become bytes and back. */
   readonly codec: Codec<T>
 }
 

@@ -1,6 +1,7 @@
 /** What a processor tells its observer. Nothing depends on being heard. */
 import type { MillraceError } from '../base/errors.ts'
 
+/** One event of `onEvent`, told apart by `kind`. */
 export type ProcessorEvent =
   /** The instance's partitions changed. */
   | { readonly kind: 'assigned'; readonly partitions: readonly number[] }

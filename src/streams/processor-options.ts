@@ -49,7 +49,7 @@ export interface ProcessorOptions {
   rebalanceTimeoutMs?: number
   /** How long `start` waits for topics that do not exist before it ends with `ERR_TOPIC_MISSING`. Milliseconds. Default 30 000, 0 to 86 400 000. */
   missingTopicTimeoutMs?: number
-  /** Bound of `close()`: running callbacks and the last checkpoint. Milliseconds. Default 30 000, 0 to 600 000. */
+  /** Bound of the last checkpoint and running callbacks in `close()`; leaving the group may add 5 s when the coordinator is gone. Milliseconds. Default 10 000, 0 to 600 000. */
   closeTimeoutMs?: number
   /** Observer of events; called synchronously, never awaited. */
   onEvent?: (event: ProcessorEvent) => void
@@ -88,7 +88,7 @@ export const processorOptionTable: OptionTable<ProcessorOptions> = {
   heartbeatIntervalMs: int({ default: 0, min: 0, max: 600_000 }),
   rebalanceTimeoutMs: int({ default: 60_000, min: 1_000, max: 3_600_000 }),
   missingTopicTimeoutMs: int({ default: 30_000, min: 0, max: 86_400_000 }),
-  closeTimeoutMs: int({ default: 30_000, min: 0, max: 600_000 }),
+  closeTimeoutMs: int({ default: 10_000, min: 0, max: 600_000 }),
   onEvent: custom(observer),
   onStateChange: custom(observer),
 }

@@ -57,6 +57,10 @@ type TaskStart = { readonly abort: AbortController; readonly done: Promise<void>
 
 /** A processor whose group table has values of a known type. */
 export interface TypedProcessor<D extends Declaration> extends Processor {
+  /**
+   * The group table's value at a key, as of the last checkpoint, if its partition is running here; undefined if there is
+   * none. Throws as `Processor.get`.
+   */
   get(key: string | Uint8Array): StateOf<D> | undefined
 }
 
@@ -665,17 +669,23 @@ export class Processor implements AsyncDisposable {
   async #release(host: ProcessorHost, timeoutMs: number): Promise<void> {
     const { kafka, registry } = host
     const runner = this.#runner
+    const { scheduler } = kafka.scope
+    const deadline = scheduler.monotonic() + timeoutMs
     if (runner !== undefined) {
       const partitions = [...runner.tasks.map((task) => task.partition), ...this.#starting.keys()]
       await this.#giveUp(partitions, timeoutMs)
     }
-    if (this.#checkpointTimer !== undefined) kafka.scope.scheduler.clearTimer(this.#checkpointTimer)
-    await this.#membership?.close()
+    if (this.#checkpointTimer !== undefined) scheduler.clearTimer(this.#checkpointTimer)
     this.#committer?.close()
-    await this.#producer?.close({ timeoutMs })
+    // What is still on its way after the last checkpoint's time will not be committed: there is nothing to wait for.
+    const leftMs = Math.max(0, deadline - scheduler.monotonic())
+    await Promise.all([
+      this.#membership?.close(),
+      this.#producer?.close({ timeoutMs: leftMs }),
+      this.#consumer?.close(),
+    ])
     await Promise.all(this.#ending.values())
     runner?.stop()
-    await this.#consumer?.close()
     await this.#running
     for (const copy of this.#copies) registry.unfollow(copy)
     await kafka.close()

@@ -4,7 +4,7 @@
  * Owner: the consumer and the loop; a copy belongs to who added it.
  */
 import type { Scheduler } from '../base/scope.ts'
-import type { ConsumerPort } from './port.ts'
+import { type ChunkPort, type ConsumerPort, isOfPartition } from './port.ts'
 import type { TableCopy } from './table-copy.ts'
 import { nextTurn, sliceMs, Wake } from './turns.ts'
 
@@ -47,7 +47,16 @@ export class TableReader {
 
   async #run(): Promise<void> {
     while (!this.#closed) {
-      const chunk = this.#consumer.take()
+      let chunk: ChunkPort | undefined
+      try {
+        chunk = this.#consumer.take()
+      } catch (error) {
+        this.#failed(error)
+        // The error of one partition comes once and the others go on; any other means that the consumer is over.
+        if (isOfPartition(error)) continue
+        await this.#wake.wait()
+        continue
+      }
       if (chunk === undefined) {
         this.#listen()
         await this.#wake.wait()

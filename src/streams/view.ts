@@ -68,6 +68,7 @@ interface Waiter<T> {
   readonly done: Deferred<T>
 }
 
+/** A read-only local copy of a whole table. Made by `app.view()`; `start()` reads it. */
 export class View<T> implements AsyncDisposable {
   /** The table's topic. */
   readonly topic: string
