@@ -1,7 +1,7 @@
 /**
  * Chunk: what one fetch answer brought for one partition, from the position on. Owns views of the answer's bytes; made
  * when the answer arrives (batch headers only), opened when it is taken (checksums, transactions), decompressed batch by
- * batch while it is read. Bytes are never copied, except for a paused partition (see `detach`).
+ * batch while it is read. Bytes are never copied, except for a partition that stays paused (see `detach`).
  */
 import { BatchScanner, type BatchView, RecordCursor } from '../../protocol/record-view.ts'
 import { type AbortedTransaction, openBatches } from './committed.ts'
@@ -63,6 +63,7 @@ export class Chunk implements FetchedChunk {
   #aborted: readonly AbortedTransaction[] | undefined
   #owner: Cursor | undefined
   #maxDecompressedBytes = 0
+  #detached = false
 
   constructor(
     place: TopicPartition,
@@ -86,8 +87,10 @@ export class Chunk implements FetchedChunk {
     this.#aborted = aborted === null || aborted.length === 0 ? undefined : aborted
   }
 
-  /** Copies the bytes, so that the rest of the frame they came in can be freed. Only before `open`. */
+  /** Copies the bytes, once, so that the rest of the frame they came in can be freed. Only before `open`. */
   detach(): void {
+    if (this.#detached) return
+    this.#detached = true
     let size = 0
     for (const batch of this.#batches) size += batch.byteLength
     const bytes = Buffer.allocUnsafeSlow(size)

@@ -21,7 +21,8 @@ import type { ConsumerRecord } from './record.ts'
 export class Consumer implements AsyncDisposable {
   readonly #port: ClientPort
   readonly #options: Resolved<ConsumerOptions>
-  readonly #lane: string
+  /** Sockets of its own: the usual lane and the one beside it. */
+  readonly #lanes: readonly [string, string]
   readonly #reading: Reading
   readonly #commits: Commits | undefined
   /** Partitions the user paused; outlives a rebalance. */
@@ -41,8 +42,8 @@ export class Consumer implements AsyncDisposable {
     if (groupId === '' && groupInstanceId !== '') {
       throw new OptionError('consumer', ['groupInstanceId needs a groupId'])
     }
-    this.#lane = lane
-    this.#reading = new Reading(port, this.#options, lane, (cause) => this.#fail(cause))
+    this.#lanes = [lane, `${lane}:beside`]
+    this.#reading = new Reading(port, this.#options, this.#lanes, (cause) => this.#fail(cause))
     if (groupId !== '') {
       this.#commits = new Commits(port, this.#options, () => this.#settled(), (event) => this.#reading.event(event))
     }
@@ -237,7 +238,7 @@ export class Consumer implements AsyncDisposable {
       if (timer !== undefined) scheduler.clearTimer(timer)
       this.#commits?.close()
       this.#reading.close()
-      this.#port.closeLane(this.#lane)
+      for (const lane of this.#lanes) this.#port.closeLane(lane)
       this.#reading.delivery.wake()
     }
   }

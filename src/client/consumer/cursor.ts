@@ -146,9 +146,14 @@ export class Cursor implements Feed<Chunk> {
   }
 
   pause(): void {
-    if (this.#paused) return
     this.#paused = true
-    // A chunk is a part of a frame that other partitions share: keep its bytes only.
+  }
+
+  /**
+   * Copies what is buffered. A chunk is a part of a frame that other partitions share, and would keep all of it in memory
+   * for as long as the partition is paused.
+   */
+  detach(): void {
     for (const chunk of this.#buffer) chunk.detach()
   }
 
@@ -184,7 +189,6 @@ export class Cursor implements Feed<Chunk> {
     assert(this.#state.at === 'inFlight', 'an answer for a cursor without a fetch')
     const next = chunk === undefined ? this.#state.offset : chunk.nextOffset
     if (chunk !== undefined) {
-      if (this.#paused) chunk.detach()
       this.offsetEpoch = chunk.leaderEpoch
       this.wantsBytes = 0
       this.#buffer.push(chunk)

@@ -6,6 +6,7 @@ import { Backoff } from '../../base/backoff.ts'
 import { describeError, MillraceError } from '../../base/errors.ts'
 import { notify } from '../../base/events.ts'
 import type { Resolved } from '../../base/options.ts'
+import { Alarm } from './alarm.ts'
 import type { AnswerPolicy } from './answer.ts'
 import type { Chunk } from './chunk.ts'
 import { Cursor, type CursorHost, type ReadSettings } from './cursor.ts'
@@ -26,6 +27,9 @@ export interface StartingPoint extends TopicPartition {
   readonly leaderEpoch?: number
 }
 
+/** Pauses up to this, milliseconds, are the user's way of slowing down: not worth a copy of what is buffered. */
+const shortPauseMs = 1_000
+
 export class Reading implements CursorHost, AnswerPolicy {
   readonly cursors = new PartitionMap<Cursor>()
   readonly delivery = new Delivery<Chunk>()
@@ -35,6 +39,7 @@ export class Reading implements CursorHost, AnswerPolicy {
   readonly #fleet: Fleet
   readonly #positions: Positions
   readonly #watchdog: Watchdog
+  readonly #detaching: Alarm
   readonly #unlisten: () => void
   readonly #crash: (cause: MillraceError) => void
   /** Unpaused partitions. */
@@ -43,7 +48,7 @@ export class Reading implements CursorHost, AnswerPolicy {
   constructor(
     port: ClientPort,
     options: Resolved<ConsumerOptions>,
-    lane: string,
+    lanes: readonly [string, string],
     crash: (cause: MillraceError) => void,
   ) {
     const committedOnly = options.isolation === 'read_committed'
@@ -58,7 +63,7 @@ export class Reading implements CursorHost, AnswerPolicy {
     const bug = (cause: unknown): void => this.#bug(cause)
     this.#fleet = new Fleet({
       port,
-      lane,
+      lanes,
       policy: this,
       options,
       committedOnly,
@@ -73,6 +78,7 @@ export class Reading implements CursorHost, AnswerPolicy {
       leaderOf: (cursor) => this.#fleet.leaderOf(cursor),
       crash: bug,
     })
+    this.#detaching = new Alarm(port.scope.scheduler, () => this.#detachPaused())
     // After the fleet: it has placed the cursors when positions are asked for.
     this.#unlisten = port.metadata.onChange(() => this.#positions.poke())
     this.#watchdog = new Watchdog(
@@ -145,6 +151,7 @@ export class Reading implements CursorHost, AnswerPolicy {
     cursor.pause()
     this.#active -= 1
     this.delivery.withdraw(cursor)
+    this.#detaching.by(this.#port.scope.scheduler.monotonic() + shortPauseMs)
   }
 
   resume(cursor: Cursor): void {
@@ -166,6 +173,7 @@ export class Reading implements CursorHost, AnswerPolicy {
   close(): void {
     this.#unlisten()
     this.#watchdog.close()
+    this.#detaching.clear()
     this.#positions.close()
     this.#fleet.close()
     this.remove([...this.cursors.keys()])
@@ -209,6 +217,17 @@ export class Reading implements CursorHost, AnswerPolicy {
 
   event(event: ConsumerEvent): void {
     notify(this.#options.onEvent, event)
+  }
+
+  /** Whoever is still paused, and was when the alarm was set, stays so for long. */
+  #detachPaused(): void {
+    let expecting = false
+    for (const cursor of this.cursors.values()) {
+      if (!cursor.paused) continue
+      cursor.detach()
+      expecting ||= cursor.state.at === 'inFlight'
+    }
+    if (expecting) this.#detaching.by(this.#port.scope.scheduler.monotonic() + shortPauseMs)
   }
 
   #isFull(cursor: Cursor): boolean {

@@ -1,7 +1,8 @@
 /**
- * Source: the fetch lane to one broker. One fetch at a time; the next one goes out when the answer is here, before its
- * data is consumed. Owns the request in flight, the turn of its cursors, the lane's backoff. Positions belong to cursors.
- * Idea: franz-go's source.
+ * Source: the fetches from one broker. The next one goes out when an answer is here, before its data is consumed. Usually
+ * one is in flight; a second, on a lane of its own, serves cursors that become ready while the first is a long poll for
+ * others, which cannot be called back. Owns the requests in flight, the turn of its cursors, the backoff. Positions belong
+ * to cursors. Idea: franz-go's source.
  */
 import { Backoff } from '../../base/backoff.ts'
 import { Pump } from '../../base/pump.ts'
@@ -19,7 +20,8 @@ import type { ClientPort } from './port.ts'
 /** What all sources of a consumer share. */
 export interface SourceContext {
   readonly port: ClientPort
-  readonly lane: LaneName
+  /** The usual lane, and the one beside it. */
+  readonly lanes: readonly [LaneName, LaneName]
   readonly policy: AnswerPolicy
   readonly options: {
     readonly minBytes: number
@@ -56,11 +58,12 @@ export class Source {
   readonly #alarm: Alarm
   readonly #backoff: Backoff
   readonly #abort = new AbortController()
-  #inFlight = false
+  /** Per lane: whether a fetch is under way. */
+  readonly #inFlight = [false, false]
   #notBefore = 0
   /**
-   * A long poll cannot be called back: a partition that is paused or full now, and ready in a moment, would wait for its
-   * end. So a fetch that leaves one out waits shortly, and longer each time nothing came.
+   * While both lanes long-poll, a partition that was paused or full and is ready again would have to wait. So a fetch on
+   * the second lane that leaves one out waits shortly, and longer each time nothing came.
    */
   #shortWaitMs = firstShortWaitMs
   #closed = false
@@ -106,7 +109,8 @@ export class Source {
   }
 
   #step(): void {
-    if (this.#closed || this.#inFlight) return
+    const lane = this.#inFlight.indexOf(false)
+    if (this.#closed || lane < 0) return
     const now = this.#context.port.scope.scheduler.monotonic()
     if (now < this.#notBefore) {
       this.#alarm.by(this.#notBefore)
@@ -132,7 +136,7 @@ export class Source {
       list.push({ partition, currentLeaderEpoch: cursor.leaderEpoch, fetchOffset, partitionMaxBytes })
       asked.set(topic, partition, { cursor, epoch: cursor.sent() })
     }
-    if (asked.size > 0) void this.#send(asked, partitions, leftOut)
+    if (asked.size > 0) void this.#send(lane, asked, partitions, leftOut && lane > 0)
   }
 
   /** How much to ask for; 0: the partition holds its share. Below half a share it may overshoot it by one batch at most. */
@@ -143,15 +147,20 @@ export class Source {
     return Math.max(Math.min(this.#context.options.maxPartitionBytes, room), cursor.wantsBytes)
   }
 
-  async #send(asked: PartitionMap<Asked>, partitions: Map<string, FetchPartition[]>, leftOut: boolean): Promise<void> {
-    const { port, lane, options, committedOnly } = this.#context
+  async #send(
+    at: number,
+    asked: PartitionMap<Asked>,
+    partitions: Map<string, FetchPartition[]>,
+    hurries: boolean,
+  ): Promise<void> {
+    const { port, lanes, options, committedOnly } = this.#context
     const ids = new Map<string, string>()
     const topics = [...partitions].map(([topic, list]) => {
       const topicId = port.metadata.view.topic(topic)?.id ?? ZERO_UUID
       if (topicId !== ZERO_UUID) ids.set(topicId, topic)
       return { topic, topicId, partitions: list }
     })
-    const maxWaitMs = leftOut ? Math.min(options.maxWaitMs, this.#shortWaitMs) : options.maxWaitMs
+    const maxWaitMs = hurries ? Math.min(options.maxWaitMs, this.#shortWaitMs) : options.maxWaitMs
     const input = {
       maxWaitMs,
       minBytes: options.minBytes,
@@ -161,20 +170,20 @@ export class Source {
     }
     // From version 13 on a fetch names topics by id only.
     const maxVersion = ids.size === topics.length ? fetch.maxVersion : lastVersionWithNames
-    this.#inFlight = true
+    this.#inFlight[at] = true
     try {
       const answer = await port.request(
         fetch,
         { node: this.node },
         input,
-        { lane, extraWaitMs: maxWaitMs, maxVersion, signal: this.#abort.signal },
+        { lane: lanes[at]!, extraWaitMs: maxWaitMs, maxVersion, signal: this.#abort.signal },
       )
-      this.#inFlight = false
+      this.#inFlight[at] = false
       if (this.#closed) return
       if (answer.errorCode !== 0) this.#failed(kafkaError(answer.errorCode).name, asked)
-      else this.#answered(answer, asked, ids, leftOut)
+      else this.#answered(answer, asked, ids, hurries)
     } catch (cause) {
-      this.#inFlight = false
+      this.#inFlight[at] = false
       if (!this.#closed) this.#failed(cause, asked)
     }
     if (!this.#closed) this.#pump.poke()
@@ -184,7 +193,7 @@ export class Source {
     response: ResponseOf<typeof fetch>,
     asked: PartitionMap<Asked>,
     ids: ReadonlyMap<string, string>,
-    leftOut: boolean,
+    hurried: boolean,
   ): void {
     const { policy } = this.#context
     const now = this.#context.port.scope.scheduler.monotonic()
@@ -208,7 +217,8 @@ export class Source {
     for (const { cursor, epoch } of asked.values()) {
       if (cursor.epoch === epoch) cursor.unanswered(policy.retryAt(cursor))
     }
-    if (brought || !leftOut) this.#shortWaitMs = firstShortWaitMs
+    if (!hurried) return
+    if (brought) this.#shortWaitMs = firstShortWaitMs
     else this.#shortWaitMs = Math.min(this.#shortWaitMs * 2, Math.max(1, this.#context.options.maxWaitMs))
   }
 

@@ -77,21 +77,37 @@ test(
       { topic: 't', partition: 0 },
       { topic: 't', partition: 1 },
     ])
-    await world.sleep(2_000)
-    const waits = port.seen(fetch).map(waitOf)
-    const short = waits.filter((ms) => ms < 500)
-    assert.equal(short.slice(0, 4), [8, 16, 32, 64], 'short waits that grow while a partition is left out')
-    // Taking some of the full one makes it ready again, though the other one is being waited for.
+    await world.sleep(2_250)
+    // Taking some of the full one makes it ready again: it is fetched beside the long poll for the other one.
     const before = world.now
+    const from = port.requests.length
     while (c.take() !== undefined);
     await world.until('the full one is fetched again', () => c.bufferedBytes > 0, 1_000, 1)
-    assert.ok(world.now - before <= 502, `${world.now - before} ms`)
+    assert.ok(world.now - before <= 10, `${world.now - before} ms`)
+    assert.is(port.requests[from]?.lane, 'fetch:0:beside')
     idle!.append(['y'])
     log.wake()
     await world.until('the idle one is delivered', () => {
       const chunk = c.take()
       return chunk?.partition === 1
     })
+  }),
+)
+
+test(
+  'beside a long poll, a fetch that leaves a partition out waits shortly, and longer each time nothing came',
+  inWorld(async ({ world, port, log, consumer }) => {
+    const [, , full] = log.topic('t', 3)
+    for (let i = 0; i < 100; i++) full!.append([value(900)])
+    const c = consumer({ maxPartitionBytes: 4096, maxBufferedBytes: 20_000, maxWaitMs: 500 })
+    const tps = [0, 1, 2].map((partition) => ({ topic: 't', partition }))
+    c.assign(tps)
+    c.pause([tps[1]!])
+    await world.sleep(2_050)
+    c.resume([tps[1]!])
+    await world.sleep(2_000)
+    const beside = port.seen(fetch).filter((r) => r.lane === 'fetch:0:beside')
+    assert.equal(beside.map(waitOf).slice(0, 7), [8, 16, 32, 64, 128, 256, 500])
   }),
 )
 
@@ -479,7 +495,7 @@ test(
     assert.is(await iteration, 0)
     assert.throws(() => c.take(), /closed/)
     assert.throws(() => c.assign([]), /closed/)
-    assert.equal(port.closedLanes, ['fetch:0'])
+    assert.equal(port.closedLanes, ['fetch:0', 'fetch:0:beside'])
     assert.is(port.metadata.tracked.get('t'), 0)
     const requests = port.requests.length
     await world.sleep(60_000)
