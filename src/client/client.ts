@@ -5,7 +5,7 @@
 import { ClosedError, OptionError } from '../base/errors.ts'
 import { type Resolved, resolveOptions } from '../base/options.ts'
 import type { Scope } from '../base/scope.ts'
-import { defaultScope } from '../net/default-scope.ts'
+import { defaultScope } from '../net/index.ts'
 import { allApis } from '../protocol/api/index.ts'
 import type { AnyApi, RequestInput, ResponseOf } from '../protocol/schema.ts'
 import { Admin } from './admin/admin.ts'
@@ -47,7 +47,9 @@ interface Owned {
 export class Client implements AsyncDisposable {
   /** The world it lives in. */
   readonly scope: Scope
+  /** What is known about topics, leaders and nodes. */
   readonly metadata: Metadata
+  /** Which broker keeps a group. */
   readonly coordinators: Coordinators
   readonly #links: BrokerLinks
   readonly #router: RequestRouter

@@ -8,14 +8,19 @@ import { ZERO_UUID } from '../protocol/uuid.ts'
 
 /** A broker. */
 export interface NodeView {
+  /** Its number in the cluster; −1 for an address nobody has told the number of. */
   readonly id: number
+  /** As the cluster advertises it. */
   readonly host: string
+  /** As the cluster advertises it. */
   readonly port: number
+  /** Null: the broker has none. */
   readonly rack: string | null
 }
 
 /** A partition and who leads it. */
 export interface PartitionView {
+  /** Its number in the topic, from 0 on. */
   readonly index: number
   /** Node id, or -1: nobody at the moment. */
   readonly leader: number
@@ -25,11 +30,13 @@ export interface PartitionView {
 
 /** A topic. With `error` set `partitions` may be empty: `UNKNOWN_TOPIC_OR_PARTITION` means it does not exist. */
 export interface TopicView {
+  /** At most 249 characters. */
   readonly name: string
   /** 32 hex digits; ZERO_UUID when the broker knows no ids. */
   readonly id: string
   /** Dense: `partitions[i].index === i`. */
   readonly partitions: readonly PartitionView[]
+  /** Why nothing more is known of it. */
   readonly error?: KafkaErrorName
 }
 
@@ -46,11 +53,13 @@ export interface ClusterNews {
   }[]
 }
 
+/** What a client believes about the cluster at one moment. Immutable. */
 export class ClusterView {
   /** Counts the views of one client; a larger one is newer. */
   readonly version: number
+  /** Null before the first answer, and when the broker does not say. */
   readonly clusterId: string | null
-  /** Node id, or -1. */
+  /** Node id of the broker to send administration to, or -1. */
   readonly controller: number
   readonly #nodes: ReadonlyMap<number, NodeView>
   readonly #topics: ReadonlyMap<string, TopicView>
@@ -78,22 +87,27 @@ export class ClusterView {
     return new ClusterView(0, null, -1, new Map(), new Map())
   }
 
+  /** The topic; undefined when it was never asked for. */
   topic(name: string): TopicView | undefined {
     return this.#topics.get(name)
   }
 
+  /** The topic with this id (32 hex digits), if it is known. */
   topicById(id: string): TopicView | undefined {
     return this.#ids.get(id)
   }
 
+  /** The broker with this number, if it is known. */
   node(id: number): NodeView | undefined {
     return this.#nodes.get(id)
   }
 
+  /** All known brokers. */
   get nodes(): readonly NodeView[] {
     return [...this.#nodes.values()]
   }
 
+  /** All topics that were asked for, those with an `error` too. */
   get topics(): readonly TopicView[] {
     return [...this.#topics.values()]
   }

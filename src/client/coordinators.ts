@@ -10,6 +10,7 @@ import type { BrokerLinks } from './broker-link.ts'
 /** FindCoordinator's key type of a consumer group. */
 const groupKey = 0
 
+/** Finds and remembers the broker that keeps each group. */
 export class Coordinators {
   readonly #links: BrokerLinks
   readonly #known = new Map<string, number>()

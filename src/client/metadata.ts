@@ -35,6 +35,7 @@ interface Waiter {
   readonly done: Deferred<ClusterView>
 }
 
+/** What a client knows about the cluster, and how it is kept fresh. One per client. */
 export class Metadata {
   readonly #links: BrokerLinks
   readonly #options: MetadataOptions
@@ -104,6 +105,7 @@ export class Metadata {
     if (this.#view.topic(topic) === undefined) this.refresh(`topic ${topic} is followed`)
   }
 
+  /** Undoes one `track`. */
   untrack(topic: string): void {
     const entry = this.#topics.get(topic)
     if (entry !== undefined && entry.tracks > 0) entry.tracks -= 1
@@ -115,6 +117,7 @@ export class Metadata {
     return () => void this.#listeners.delete(listener)
   }
 
+  /** Ends the refreshing; waits reject with ClosedError. */
   close(): void {
     this.#closed = true
     this.#clearTimer()

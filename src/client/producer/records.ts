@@ -4,6 +4,7 @@ import type { HeaderInput } from '../../protocol/record-format.ts'
 
 /** A record to send. Keys and values are copied before the call returns; strings become UTF-8. */
 export interface ProducerRecord {
+  /** Must exist: topics are not created by sending. */
   readonly topic: string
   /** Default: chosen by the partitioner from the key. */
   readonly partition?: number
@@ -19,7 +20,9 @@ export interface ProducerRecord {
 
 /** Where a record ended up. */
 export interface SendResult {
+  /** As given. */
   readonly topic: string
+  /** As given, or as the partitioner chose. */
   readonly partition: number
   /** -1 when the broker did not say: acks `'none'`, or a retry that found the record already there. */
   readonly offset: number
@@ -29,10 +32,13 @@ export interface SendResult {
 
 /** Where a run of records ended up: `count` records from `baseOffset` on, in the order they were given. */
 export interface BatchResult {
+  /** As given. */
   readonly topic: string
+  /** As given, or as the partitioner chose. */
   readonly partition: number
   /** -1 as in SendResult. */
   readonly baseOffset: number
+  /** Records in the run. */
   readonly count: number
 }
 
@@ -43,5 +49,6 @@ export interface BatchResult {
 export interface DeliveryObserver {
   /** `baseOffset` -1 as in SendResult; `leaderEpoch` -1 when unknown. */
   delivered(topic: string, partition: number, baseOffset: number, count: number, leaderEpoch: number): void
+  /** These records were given up: they are not in the log, or (after a time-out) nobody knows. */
   failed(error: MillraceError, topic: string, partition: number, count: number): void
 }
