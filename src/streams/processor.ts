@@ -679,13 +679,10 @@ export class Processor implements AsyncDisposable {
     this.#committer?.close()
     // What is still on its way after the last checkpoint's time will not be committed: there is nothing to wait for.
     const leftMs = Math.max(0, deadline - scheduler.monotonic())
-    await Promise.all([
-      this.#membership?.close(),
-      this.#producer?.close({ timeoutMs: leftMs }),
-      this.#consumer?.close(),
-    ])
+    await Promise.all([this.#membership?.close(), this.#producer?.close({ timeoutMs: leftMs })])
     await Promise.all(this.#ending.values())
     runner?.stop()
+    await this.#consumer?.close()
     await this.#running
     for (const copy of this.#copies) registry.unfollow(copy)
     await kafka.close()
