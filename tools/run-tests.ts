@@ -37,11 +37,14 @@ interface Outcome {
   readonly fault?: string
 }
 
+/** These go first, so that the last worker does not end long after the others. */
+const isLong = (file: string): boolean => file.endsWith('.sim.test.js') || inSystem.test(file)
+
 function testFiles(dir: string): string[] {
   return readdirSync(dir, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith('.test.js'))
     .map((entry) => join(entry.parentPath, entry.name))
-    .sort()
+    .sort((a, b) => Number(isLong(b)) - Number(isLong(a)) || (a < b ? -1 : 1))
 }
 
 const running = new Set<ChildProcess>()
@@ -56,11 +59,10 @@ function runFile(file: string, deadlineMs: number, env: NodeJS.ProcessEnv): Prom
     running.add(child)
     let output = ''
     let fault: string | undefined
-    const collect = (chunk: Buffer): void => {
-      output += chunk.toString()
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8')
+      stream.on('data', (chunk: string) => (output += chunk))
     }
-    child.stdout.on('data', collect)
-    child.stderr.on('data', collect)
     const timer = setTimeout(() => {
       fault = `killed: not finished after ${deadlineMs / 1000} s`
       child.kill('SIGKILL')
