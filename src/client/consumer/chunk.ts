@@ -5,7 +5,6 @@
  */
 import { BatchScanner, type BatchView, RecordCursor } from '../../protocol/record-view.ts'
 import { type AbortedTransaction, openBatches } from './committed.ts'
-import type { Cursor, ReadSettings } from './cursor.ts'
 import { CorruptRecordsError, type PartitionError } from './errors.ts'
 import type { TopicPartition } from './partition-map.ts'
 import { ConsumerRecord } from './record.ts'
@@ -47,6 +46,22 @@ export interface ChunkMarks {
   readonly logStartOffset: number
 }
 
+/** How chunks are opened; one object per consumer. */
+export interface ReadSettings {
+  readonly committedOnly: boolean
+  readonly checkCrc: boolean
+  readonly maxDecompressedBytes: number
+}
+
+/** What a chunk tells its cursor. */
+export interface ChunkOwner {
+  /** Grows with every seek and truncation. */
+  readonly lineage: number
+  broken(lineage: number, error: PartitionError): void
+  tellAgain(): void
+  done(lineage: number, offset: number, leaderEpoch: number): void
+}
+
 export class Chunk implements FetchedChunk {
   readonly topic: string
   readonly partition: number
@@ -61,7 +76,7 @@ export class Chunk implements FetchedChunk {
   lineage = -1
   #batches: BatchView[]
   #aborted: readonly AbortedTransaction[] | undefined
-  #owner: Cursor | undefined
+  #owner: ChunkOwner | undefined
   #maxDecompressedBytes = 0
   #detached = false
 
@@ -104,7 +119,7 @@ export class Chunk implements FetchedChunk {
    * Verifies checksums and drops what is not visible. Returns the error of the first bad batch: the chunk then ends
    * before it, and may be empty (`nextOffset === from`).
    */
-  open(settings: ReadSettings, owner: Cursor): PartitionError | undefined {
+  open(settings: ReadSettings, owner: ChunkOwner): PartitionError | undefined {
     this.lineage = owner.lineage
     this.#owner = owner
     this.#maxDecompressedBytes = settings.maxDecompressedBytes

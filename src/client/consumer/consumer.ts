@@ -45,7 +45,12 @@ export class Consumer implements AsyncDisposable {
     this.#lanes = [lane, `${lane}:beside`]
     this.#reading = new Reading(port, this.#options, this.#lanes, (cause) => this.#fail(cause))
     if (groupId !== '') {
-      this.#commits = new Commits(port, this.#options, () => this.#settled(), (event) => this.#reading.event(event))
+      this.#commits = new Commits(
+        port,
+        this.#options,
+        () => this.#settled(),
+        (event) => this.#reading.event(event),
+      )
     }
     this.#iterated = new Iterated(this, (progress) => this.#take(progress))
   }
@@ -58,7 +63,8 @@ export class Consumer implements AsyncDisposable {
    */
   assign(partitions: readonly StartingPoint[]): void {
     this.#use()
-    if (this.#group !== undefined) throw new ConsumerUsageError('a subscribed consumer gets its partitions from the group')
+    if (this.#group !== undefined)
+      throw new ConsumerUsageError('a subscribed consumer gets its partitions from the group')
     const added = new Set(this.#reading.add(partitions, (p) => this.#paused.has(p.topic, p.partition)))
     const unplaced: Cursor[] = []
     for (const { topic, partition, offset, leaderEpoch } of partitions) {
@@ -74,7 +80,8 @@ export class Consumer implements AsyncDisposable {
   /** Removes partitions; their buffered data is dropped, nothing is committed. Unknown ones are ignored. */
   unassign(partitions: readonly TopicPartition[]): void {
     this.#use()
-    if (this.#group !== undefined) throw new ConsumerUsageError('a subscribed consumer gives partitions up with the group')
+    if (this.#group !== undefined)
+      throw new ConsumerUsageError('a subscribed consumer gives partitions up with the group')
     for (const { topic, partition } of partitions) this.#paused.delete(topic, partition)
     this.#reading.remove(partitions)
   }

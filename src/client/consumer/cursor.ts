@@ -12,7 +12,7 @@
 import { assert } from '../../base/assert.ts'
 import type { Backoff } from '../../base/backoff.ts'
 import type { MillraceError } from '../../base/errors.ts'
-import type { Chunk } from './chunk.ts'
+import type { Chunk, ChunkOwner, ReadSettings } from './chunk.ts'
 import type { Feed } from './delivery.ts'
 import type { PartitionError } from './errors.ts'
 import type { ResetReason } from './events.ts'
@@ -21,7 +21,12 @@ export type CursorState =
   /** Just made: the first position is given in the same turn, or when the group's committed offset is known. */
   | { readonly at: 'unplaced' }
   /** Nothing is known: ask the leader where the log begins or ends. */
-  | { readonly at: 'awaitingReset'; readonly to: 'earliest' | 'latest'; readonly why: ResetReason; readonly from: number }
+  | {
+      readonly at: 'awaitingReset'
+      readonly to: 'earliest' | 'latest'
+      readonly why: ResetReason
+      readonly from: number
+    }
   /** The leader changed: ask whether its log still agrees with what was read below `offset`. */
   | { readonly at: 'awaitingValidation'; readonly offset: number }
   | { readonly at: 'usable'; readonly offset: number }
@@ -53,14 +58,7 @@ export interface CursorHost {
   drained(cursor: Cursor): void
 }
 
-/** How chunks are opened; one object per consumer. */
-export interface ReadSettings {
-  readonly committedOnly: boolean
-  readonly checkCrc: boolean
-  readonly maxDecompressedBytes: number
-}
-
-export class Cursor implements Feed<Chunk> {
+export class Cursor implements Feed<Chunk>, ChunkOwner {
   readonly topic: string
   readonly partition: number
   /** Topic id its position belongs to; '' until metadata told. Written by the fleet. */
@@ -113,7 +111,11 @@ export class Cursor implements Feed<Chunk> {
 
   /** Whether `pull` has a chunk or an error to hand out. */
   get ready(): boolean {
-    return !this.#paused && !this.#withheld && (this.#buffer.length > 0 || (this.#state.at === 'failed' && !this.#state.told))
+    return (
+      !this.#paused &&
+      !this.#withheld &&
+      (this.#buffer.length > 0 || (this.#state.at === 'failed' && !this.#state.told))
+    )
   }
 
   /** Offset of the next record to be taken, -1 while unknown. */

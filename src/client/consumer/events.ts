@@ -5,7 +5,13 @@ import type { TopicPartition } from './partition-map.ts'
 
 export type ConsumerEvent =
   /** A fetch failed as a whole and is repeated after `delayMs`. */
-  | { readonly type: 'fetch-failed'; readonly node: number; readonly attempt: number; readonly delayMs: number; readonly cause: unknown }
+  | {
+      readonly type: 'fetch-failed'
+      readonly node: number
+      readonly attempt: number
+      readonly delayMs: number
+      readonly cause: unknown
+    }
   /** A partition's request was answered with a transient error and is repeated. `doing`: fetch, list-offsets, validate. */
   | {
       readonly type: 'partition-retry'
@@ -26,9 +32,20 @@ export type ConsumerEvent =
       readonly to: number
     }
   /** The log was truncated below the position; reading goes on at `to`. */
-  | { readonly type: 'log-truncated'; readonly topic: string; readonly partition: number; readonly from: number; readonly to: number }
+  | {
+      readonly type: 'log-truncated'
+      readonly topic: string
+      readonly partition: number
+      readonly from: number
+      readonly to: number
+    }
   /** A partition rests with an error; the next `take()` throws it. */
-  | { readonly type: 'partition-failed'; readonly topic: string; readonly partition: number; readonly error: MillraceError }
+  | {
+      readonly type: 'partition-failed'
+      readonly topic: string
+      readonly partition: number
+      readonly error: MillraceError
+    }
   /** Assigned, not paused, room in the buffer, and yet no successful fetch for `stalledMs`. `state` tells where it hangs. */
   | {
       readonly type: 'partition-stalled'
@@ -38,7 +55,12 @@ export type ConsumerEvent =
       readonly state: string
     }
   /** The stalled partition was fetched again. */
-  | { readonly type: 'partition-recovered'; readonly topic: string; readonly partition: number; readonly stalledMs: number }
+  | {
+      readonly type: 'partition-recovered'
+      readonly topic: string
+      readonly partition: number
+      readonly stalledMs: number
+    }
   | { readonly type: 'assigned'; readonly partitions: readonly TopicPartition[] }
   | { readonly type: 'unassigned'; readonly partitions: readonly TopicPartition[] }
   /** Auto-commit or an offset look-up failed and is repeated or dropped, as `cause` says. */

@@ -97,7 +97,11 @@ export class Fleet {
     const { topic, partition, position: offset } = cursor
     cursor.leaderEpoch = -1
     if (offset >= 0) {
-      this.#context.policy.positionLost(cursor, 'recreated', () => new TopicRecreatedError({ topic, partition, offset }))
+      this.#context.policy.positionLost(
+        cursor,
+        'recreated',
+        () => new TopicRecreatedError({ topic, partition, offset }),
+      )
     }
   }
 

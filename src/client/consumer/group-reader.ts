@@ -2,7 +2,7 @@
  * GroupReader: joins membership and reading. Partitions come with the group's committed offsets and go after a last
  * commit. Owns the membership; the cursors belong to Reading, the commits to Commits.
  */
-import { MillraceError } from '../../base/errors.ts'
+import type { MillraceError } from '../../base/errors.ts'
 import type { Resolved } from '../../base/options.ts'
 import { ClassicMembership } from '../group/classic.ts'
 import type { GroupListener, GroupMembership } from '../group/membership.ts'

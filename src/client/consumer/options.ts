@@ -86,8 +86,24 @@ export const consumerTable = {
   retryBackoffMaxMs: int({ default: 1_000, min: 1, max: 600_000 }),
   stallTimeoutMs: int({ default: 30_000, min: 1_000, max: 3_600_000 }),
   closeTimeoutMs: int({ default: 10_000, min: 0, max: 600_000 }),
-  onAssigned: custom<NonNullable<ConsumerOptions['onAssigned']>>({ default: nothing, accepts: isFunction, says: 'must be a function' }),
-  onRevoked: custom<NonNullable<ConsumerOptions['onRevoked']>>({ default: nothing, accepts: isFunction, says: 'must be a function' }),
-  onLost: custom<NonNullable<ConsumerOptions['onLost']>>({ default: nothing, accepts: isFunction, says: 'must be a function' }),
-  onEvent: custom<NonNullable<ConsumerOptions['onEvent']>>({ default: nothing, accepts: isFunction, says: 'must be a function' }),
+  onAssigned: custom<NonNullable<ConsumerOptions['onAssigned']>>({
+    default: nothing,
+    accepts: isFunction,
+    says: 'must be a function',
+  }),
+  onRevoked: custom<NonNullable<ConsumerOptions['onRevoked']>>({
+    default: nothing,
+    accepts: isFunction,
+    says: 'must be a function',
+  }),
+  onLost: custom<NonNullable<ConsumerOptions['onLost']>>({
+    default: nothing,
+    accepts: isFunction,
+    says: 'must be a function',
+  }),
+  onEvent: custom<NonNullable<ConsumerOptions['onEvent']>>({
+    default: nothing,
+    accepts: isFunction,
+    says: 'must be a function',
+  }),
 } satisfies OptionTable<ConsumerOptions>

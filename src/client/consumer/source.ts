@@ -132,7 +132,10 @@ export class Source {
       }
       const { topic, partition, fetchOffset } = cursor
       let list = partitions.get(topic)
-      if (list === undefined) partitions.set(topic, (list = []))
+      if (list === undefined) {
+        list = []
+        partitions.set(topic, list)
+      }
       list.push({ partition, currentLeaderEpoch: cursor.leaderEpoch, fetchOffset, partitionMaxBytes })
       asked.set(topic, partition, { cursor, epoch: cursor.sent() })
     }
@@ -172,12 +175,12 @@ export class Source {
     const maxVersion = ids.size === topics.length ? fetch.maxVersion : lastVersionWithNames
     this.#inFlight[at] = true
     try {
-      const answer = await port.request(
-        fetch,
-        { node: this.node },
-        input,
-        { lane: lanes[at]!, extraWaitMs: maxWaitMs, maxVersion, signal: this.#abort.signal },
-      )
+      const answer = await port.request(fetch, { node: this.node }, input, {
+        lane: lanes[at]!,
+        extraWaitMs: maxWaitMs,
+        maxVersion,
+        signal: this.#abort.signal,
+      })
       this.#inFlight[at] = false
       if (this.#closed) return
       if (answer.errorCode !== 0) this.#failed(kafkaError(answer.errorCode).name, asked)

@@ -131,7 +131,8 @@ export class ClassicMembership implements GroupMembership {
   }
 
   async heartbeatNow(): Promise<void> {
-    if (this.#generation < 0) throw new GroupError('UNKNOWN_MEMBER_ID', this.#options.groupId, 'not a member at the moment')
+    if (this.#generation < 0)
+      throw new GroupError('UNKNOWN_MEMBER_ID', this.#options.groupId, 'not a member at the moment')
     await this.#heartbeats.now()
   }
 

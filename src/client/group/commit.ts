@@ -146,7 +146,10 @@ export class GroupOffsets {
     }
     const lacking = partitions.find((p) => !found.has(p.topic, p.partition))
     if (lacking === undefined) return undefined
-    return cause ?? new BrokerError(errorCodes.UNKNOWN_SERVER_ERROR, `the answer lacks ${lacking.topic}/${lacking.partition}`)
+    return (
+      cause ??
+      new BrokerError(errorCodes.UNKNOWN_SERVER_ERROR, `the answer lacks ${lacking.topic}/${lacking.partition}`)
+    )
   }
 
   #transient(errorCode: number, subject: string): BrokerError {

@@ -24,7 +24,12 @@ export type GroupEvent =
       readonly assigned: readonly TopicPartition[]
     }
   /** The partitions were lost without being revoked. */
-  | { readonly type: 'lost'; readonly groupId: string; readonly why: string; readonly partitions: readonly TopicPartition[] }
+  | {
+      readonly type: 'lost'
+      readonly groupId: string
+      readonly why: string
+      readonly partitions: readonly TopicPartition[]
+    }
   /** `onRevoked` did not return within the rebalance time-out; the group went on without this member. */
   | { readonly type: 'revoke-timeout'; readonly groupId: string; readonly afterMs: number }
   /** The event loop stood still for `gapMs`: nothing is concluded from silence during that time. */

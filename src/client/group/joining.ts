@@ -117,7 +117,9 @@ export class Joining {
     const { errorCode } = response
     if (errorCode === 0) {
       const { assignedPartitions, userData } = decodeAssignment(response.assignment)
-      const partitions = assignedPartitions.flatMap((t) => t.partitions.map((partition) => ({ topic: t.topic, partition })))
+      const partitions = assignedPartitions.flatMap((t) =>
+        t.partitions.map((partition) => ({ topic: t.topic, partition })),
+      )
       return { kind: 'assigned', partitions, userData }
     }
     const away = this.#coordinator.isAway(errorCode)

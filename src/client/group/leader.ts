@@ -52,7 +52,10 @@ export class Leader {
     const counts = new Map([...this.#counts].filter(([, count]) => count > 0))
     try {
       const assignments = assignor.assign(members, counts)
-      this.#checkNoneTwice(assignor, [...assignments.values()].flatMap((a) => a.partitions))
+      this.#checkNoneTwice(
+        assignor,
+        [...assignments.values()].flatMap((a) => a.partitions),
+      )
       return members.map(({ memberId }) => {
         const { partitions, userData = null } = assignments.get(memberId) ?? { partitions: [] }
         const assignedPartitions = [...byTopic(partitions)].map(([topic, list]) => ({
@@ -101,7 +104,15 @@ export class Leader {
       // A member that sends nonsense gets nothing; the others are not its hostages.
       const { groupId, onEvent } = this.#options
       notify(onEvent, { type: 'retry', groupId, doing: `subscription of ${memberId}`, attempt: 1, delayMs: 0, cause })
-      return { memberId, instanceId: groupInstanceId, topics: [], owned: [], generation: -1, rackId: null, userData: null }
+      return {
+        memberId,
+        instanceId: groupInstanceId,
+        topics: [],
+        owned: [],
+        generation: -1,
+        rackId: null,
+        userData: null,
+      }
     }
   }
 

@@ -49,7 +49,9 @@ const builtIn = new Map<string, Assignor>([
 export const assignorsRow = custom<readonly AssignorChoice[]>({
   default: ['range'],
   accepts: (value) =>
-    Array.isArray(value) && value.length > 0 && value.every((a) => (typeof a === 'string' ? builtIn.has(a) : isAssignor(a))),
+    Array.isArray(value) &&
+    value.length > 0 &&
+    value.every((a) => (typeof a === 'string' ? builtIn.has(a) : isAssignor(a))),
   says: "must be a list of 'range', 'copartition' or assignor objects (name, protocol 'eager', assign), at least one",
 })
 

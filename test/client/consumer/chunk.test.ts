@@ -1,8 +1,7 @@
 /** What of a fetch answer users see: trimming, gaps, control batches, aborted transactions, damage, lazy records. */
 import * as assert from 'uvu/assert'
-import { Chunk } from '../../../src/client/consumer/chunk.ts'
+import { Chunk, type ChunkOwner } from '../../../src/client/consumer/chunk.ts'
 import type { AbortedTransaction } from '../../../src/client/consumer/committed.ts'
-import type { Cursor } from '../../../src/client/consumer/cursor.ts'
 import { CorruptRecordsError, type PartitionError } from '../../../src/client/consumer/errors.ts'
 import { BatchBuilder } from '../../../src/protocol/record-batch.ts'
 import { BatchScanner, type BatchView } from '../../../src/protocol/record-view.ts'
@@ -42,7 +41,7 @@ const inTransaction = (producerId: number): Partial<PlainBatch> => ({
 })
 
 interface Owner {
-  readonly owner: Cursor
+  readonly owner: ChunkOwner
   readonly broken: PartitionError[]
   again: number
 }
@@ -55,9 +54,11 @@ function owner(): Owner {
     owner: {
       lineage: 1,
       broken: (_lineage: number, error: PartitionError) => void state.broken.push(error),
-      tellAgain: () => void (state.again += 1),
+      tellAgain: () => {
+        state.again += 1
+      },
       done: () => {},
-    } as unknown as Cursor,
+    },
   }
   return state
 }
@@ -125,12 +126,7 @@ const cases: readonly Case[] = [
   },
   {
     name: 'the same producer commits after it aborted',
-    batches: [
-      data(0, ['a'], inTransaction(7)),
-      marker(1, 7, 0),
-      data(2, ['b'], inTransaction(7)),
-      marker(3, 7, 1),
-    ],
+    batches: [data(0, ['a'], inTransaction(7)), marker(1, 7, 0), data(2, ['b'], inTransaction(7)), marker(3, 7, 1)],
     aborted: [{ producerId: 7, firstOffset: 0 }],
     committed: ['2=b'],
     uncommitted: ['0=a', '2=b'],
@@ -138,12 +134,7 @@ const cases: readonly Case[] = [
   },
   {
     name: 'a transaction that commits before the same producer aborts the next',
-    batches: [
-      data(0, ['a'], inTransaction(7)),
-      marker(1, 7, 1),
-      data(2, ['b'], inTransaction(7)),
-      marker(3, 7, 0),
-    ],
+    batches: [data(0, ['a'], inTransaction(7)), marker(1, 7, 1), data(2, ['b'], inTransaction(7)), marker(3, 7, 0)],
     aborted: [{ producerId: 7, firstOffset: 2 }],
     committed: ['0=a'],
     uncommitted: ['0=a', '2=b'],
@@ -273,11 +264,17 @@ test('a batch that lies about its records: records() gives what comes before, an
   const { chunk, error } = open([data(0, ['a', 'b']), resealed(lying)], { by })
   assert.is(error, undefined)
   assert.equal(values(chunk), ['0=a', '1=b'])
-  assert.equal(by.broken.map((e) => e.offset), [2])
+  assert.equal(
+    by.broken.map((e) => e.offset),
+    [2],
+  )
   assert.is(by.again, 1)
   const alone = owner()
   const second = open([resealed(lying)], { by: alone, from: 2 })
-  assert.throws(() => second.chunk.records(), (e: unknown) => e instanceof CorruptRecordsError && e.offset === 2)
+  assert.throws(
+    () => second.chunk.records(),
+    (e: unknown) => e instanceof CorruptRecordsError && e.offset === 2,
+  )
   assert.is(alone.again, 0)
 })
 
@@ -289,7 +286,10 @@ test('the walk over a chunk throws at the batch that lies, after the records bef
   const cursor = chunk.cursor()
   assert.ok(cursor.next())
   assert.ok(cursor.next())
-  assert.throws(() => cursor.next(), (e: unknown) => e instanceof CorruptRecordsError && e.offset === 2)
+  assert.throws(
+    () => cursor.next(),
+    (e: unknown) => e instanceof CorruptRecordsError && e.offset === 2,
+  )
   assert.is(by.broken.length, 1)
 })
 
@@ -301,7 +301,10 @@ for (const compression of ['gzip', 'snappy', 'lz4'] as const) {
     const bomb = Buffer.from(builder.close(options))
     builder.release()
     const { chunk } = open([bomb])
-    assert.throws(() => chunk.records(), (e: unknown) => e instanceof CorruptRecordsError && /limit|100000/.test(e.message))
+    assert.throws(
+      () => chunk.records(),
+      (e: unknown) => e instanceof CorruptRecordsError && /limit|100000/.test(e.message),
+    )
   })
 }
 
@@ -323,7 +326,10 @@ test('records: null key and value, headers in order, detach', () => {
   })
   const [tombstone, full, empty] = open([bytes]).chunk.records()
   assert.equal([tombstone!.key, tombstone!.value, tombstone!.headers, tombstone!.byteLength], [null, null, [], 0])
-  assert.equal(full!.headers.map((h) => `${h.key}=${h.value}`), ['h=1', 'h=null'])
+  assert.equal(
+    full!.headers.map((h) => `${h.key}=${h.value}`),
+    ['h=1', 'h=null'],
+  )
   assert.is(full!.timestamp, 1_000)
   assert.equal([empty!.key!.length, empty!.value!.length], [0, 0])
   const detached = full!.detach()

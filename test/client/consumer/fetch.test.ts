@@ -1,7 +1,11 @@
 /** Fetching against a scripted broker in virtual time: prefetch, budgets, fairness, errors of single partitions, leaders. */
 import * as assert from 'uvu/assert'
 import { TimeoutError } from '../../../src/base/errors.ts'
-import { CorruptRecordsError, OffsetOutOfRangeError, PartitionRefusedError } from '../../../src/client/consumer/errors.ts'
+import {
+  CorruptRecordsError,
+  OffsetOutOfRangeError,
+  PartitionRefusedError,
+} from '../../../src/client/consumer/errors.ts'
 import { fetch } from '../../../src/protocol/api/fetch.ts'
 import type { KafkaErrorName } from '../../../src/protocol/errors.ts'
 import type { RequestOf } from '../../../src/protocol/schema.ts'
@@ -39,7 +43,10 @@ test(
     c.assign([{ topic: 't', partition: 0 }])
     await world.sleep(100)
     assert.equal(
-      port.seen(fetch).slice(0, 4).map((r) => partitionsOf(r)[0]!.offset),
+      port
+        .seen(fetch)
+        .slice(0, 4)
+        .map((r) => partitionsOf(r)[0]!.offset),
       [0, 1, 2, 3],
       'each fetch begins where the last one ended, though nothing was taken',
     )
@@ -155,7 +162,11 @@ test(
     a!.append(['2'])
     await world.sleep(3_000)
     for (const request of port.requests.slice(from)) {
-      if (request.api === 'Fetch') assert.equal(partitionsOf(request).map((p) => p.partition), [1])
+      if (request.api === 'Fetch')
+        assert.equal(
+          partitionsOf(request).map((p) => p.partition),
+          [1],
+        )
     }
     c.pause([{ topic: 't', partition: 1 }])
     await world.sleep(1_000)
@@ -301,7 +312,10 @@ for (const [error, type] of [
       ])
       await c.wait() // the assignment
       await c.wait()
-      assert.throws(() => c.take(), (e: unknown) => e instanceof type && e.partition === 0 && e.offset === 0)
+      assert.throws(
+        () => c.take(),
+        (e: unknown) => e instanceof type && e.partition === 0 && e.offset === 0,
+      )
       assert.is(c.take(), undefined)
       good!.append(['1'])
       log.wake()
@@ -369,7 +383,12 @@ test(
     c.assign([{ topic: 't', partition: 0, offset: 0 }])
     await world.sleep(3_000)
     assert.ok(failures > 5 && failures < 14, `${failures} attempts in 3 s`)
-    assert.equal(ofType(events, 'fetch-failed').slice(0, 3).map((e) => e.attempt), [1, 2, 3])
+    assert.equal(
+      ofType(events, 'fetch-failed')
+        .slice(0, 3)
+        .map((e) => e.attempt),
+      [1, 2, 3],
+    )
     log.serve()
     assert.equal(await readSome(c, 1), ['t/0:0'])
   }),
@@ -443,11 +462,17 @@ test(
     paused!.error = 'NOT_LEADER_OR_FOLLOWER'
     await world.sleep(20_000)
     const stalled = ofType(events, 'partition-stalled')
-    assert.equal(stalled.map((e) => [e.partition, e.state]), [[0, 'usable']])
+    assert.equal(
+      stalled.map((e) => [e.partition, e.state]),
+      [[0, 'usable']],
+    )
     assert.ok(stalled[0]!.stalledMs >= 4_000 && stalled[0]!.stalledMs <= 6_000)
     p!.error = undefined
     await world.sleep(5_000)
-    assert.equal(ofType(events, 'partition-recovered').map((e) => e.partition), [0])
+    assert.equal(
+      ofType(events, 'partition-recovered').map((e) => e.partition),
+      [0],
+    )
   }),
 )
 
@@ -475,7 +500,7 @@ test(
     const stop = new AbortController()
     const waiting = rejects(c.wait(stop.signal))
     stop.abort()
-    assert.is((await waiting as Error & { code: string }).code, 'ERR_ABORTED')
+    assert.is(((await waiting) as Error & { code: string }).code, 'ERR_ABORTED')
   }),
 )
 

@@ -83,7 +83,8 @@ class Stage {
       () =>
         counts().reduce((a, b) => a + b, 0) === partitions &&
         Math.max(...counts()) - Math.min(...counts()) <= 1 &&
-        new Set(members.flatMap((m) => m.consumer.assignment().map((p) => `${p.topic}${p.partition}`))).size === partitions,
+        new Set(members.flatMap((m) => m.consumer.assignment().map((p) => `${p.topic}${p.partition}`))).size ===
+          partitions,
       30_000,
       5,
     )
@@ -362,11 +363,7 @@ test(
         stage.cluster.faults.moveCoordinator('g', 1 + (i % 3))
         if (i % 2 === 0) stage.cluster.faults.answer('Heartbeat', 'COORDINATOR_LOAD_IN_PROGRESS', { times: 2 })
         for (let p = 0; p < 4; p++) await stage.produce('t', p, [String(i)])
-        await world.until(
-          'committed',
-          () => [0, 1, 2, 3].every((p) => stage.committed().get(p) === i + 1),
-          30_000,
-        )
+        await world.until('committed', () => [0, 1, 2, 3].every((p) => stage.committed().get(p) === i + 1), 30_000)
       }
       const losses = members.flatMap((m) => m.events).filter((e) => e.type === 'group' && e.event.type === 'lost')
       assert.is(losses.length, 0, 'nobody lost anything')

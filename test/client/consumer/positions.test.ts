@@ -1,7 +1,12 @@
 /** Where reading starts and goes on: look-ups, KIP-320 validation, recreated topics, by hand and by a group's offsets. */
 import * as assert from 'uvu/assert'
 import { TimeoutError } from '../../../src/base/errors.ts'
-import { LogTruncatedError, NoOffsetError, type PartitionError, TopicRecreatedError } from '../../../src/client/consumer/errors.ts'
+import {
+  LogTruncatedError,
+  NoOffsetError,
+  type PartitionError,
+  TopicRecreatedError,
+} from '../../../src/client/consumer/errors.ts'
 import { fetch } from '../../../src/protocol/api/fetch.ts'
 import { listOffsets } from '../../../src/protocol/api/list-offsets.ts'
 import { offsetFetch } from '../../../src/protocol/api/offset-fetch.ts'
@@ -45,7 +50,10 @@ test(
     const c = consumer({ startFrom: 'error' })
     c.assign([tp, { topic: 't', partition: 1, offset: 0 }])
     await c.wait()
-    assert.throws(() => c.take(), (e: unknown) => e instanceof NoOffsetError && e.partition === 0)
+    assert.throws(
+      () => c.take(),
+      (e: unknown) => e instanceof NoOffsetError && e.partition === 0,
+    )
     assert.equal(await readSome(c, 1), ['t/1:0'])
   }),
 )
@@ -111,20 +119,20 @@ interface Validation {
   /** What the new leader says about epoch 3. */
   readonly says: { readonly leaderEpoch: number; readonly endOffset: number }
   readonly startFrom: 'earliest' | 'error'
-  readonly then: 'goes on' | 'truncates' | 'resets' | 'throws'
+  readonly so: 'goes on' | 'truncates' | 'resets' | 'throws'
 }
 const validations: readonly Validation[] = [
-  { name: 'the logs agree', says: { leaderEpoch: 3, endOffset: 10 }, startFrom: 'error', then: 'goes on' },
-  { name: 'the epoch ended just here', says: { leaderEpoch: 3, endOffset: 5 }, startFrom: 'error', then: 'goes on' },
-  { name: 'the log was truncated', says: { leaderEpoch: 3, endOffset: 4 }, startFrom: 'earliest', then: 'truncates' },
-  { name: 'the log was truncated', says: { leaderEpoch: 3, endOffset: 4 }, startFrom: 'error', then: 'throws' },
-  { name: 'nothing is known', says: { leaderEpoch: -1, endOffset: -1 }, startFrom: 'earliest', then: 'resets' },
-  { name: 'nothing is known', says: { leaderEpoch: -1, endOffset: -1 }, startFrom: 'error', then: 'throws' },
+  { name: 'the logs agree', says: { leaderEpoch: 3, endOffset: 10 }, startFrom: 'error', so: 'goes on' },
+  { name: 'the epoch ended just here', says: { leaderEpoch: 3, endOffset: 5 }, startFrom: 'error', so: 'goes on' },
+  { name: 'the log was truncated', says: { leaderEpoch: 3, endOffset: 4 }, startFrom: 'earliest', so: 'truncates' },
+  { name: 'the log was truncated', says: { leaderEpoch: 3, endOffset: 4 }, startFrom: 'error', so: 'throws' },
+  { name: 'nothing is known', says: { leaderEpoch: -1, endOffset: -1 }, startFrom: 'earliest', so: 'resets' },
+  { name: 'nothing is known', says: { leaderEpoch: -1, endOffset: -1 }, startFrom: 'error', so: 'throws' },
 ]
 
 for (const v of validations) {
   test(
-    `after a change of leader, ${v.name}, startFrom ${v.startFrom}: ${v.then}`,
+    `after a change of leader, ${v.name}, startFrom ${v.startFrom}: ${v.so}`,
     inWorld(async ({ world, port, log, events, consumer }) => {
       const [p] = log.topic('t', 1)
       p!.leaderEpoch = 3
@@ -146,7 +154,7 @@ for (const v of validations) {
       port.metadata.set('t', [2], { leaderEpoch: 4 })
       p!.append(['more'])
       log.wake()
-      if (v.then === 'throws') {
+      if (v.so === 'throws') {
         await world.until('the error', () => ofType(events, 'partition-failed').length > 0)
         assert.throws(
           () => c.take(),
@@ -155,10 +163,13 @@ for (const v of validations) {
         assert.is(c.position(tp), 5)
         return
       }
-      const next = { 'goes on': 't/0:5', truncates: 't/0:4', resets: 't/0:0' }[v.then]
+      const next = { 'goes on': 't/0:5', truncates: 't/0:4', resets: 't/0:0' }[v.so]
       assert.is((await readSome(c, 1))[0], next)
-      assert.is(ofType(events, 'log-truncated').length, v.then === 'truncates' ? 1 : 0)
-      assert.equal(ofType(events, 'position-reset').map((e) => e.why), v.then === 'resets' ? ['truncated'] : [])
+      assert.is(ofType(events, 'log-truncated').length, v.so === 'truncates' ? 1 : 0)
+      assert.equal(
+        ofType(events, 'position-reset').map((e) => e.why),
+        v.so === 'resets' ? ['truncated'] : [],
+      )
     }),
   )
 }
@@ -264,7 +275,10 @@ test(
     const c = consumer({ groupId: 'g', autoCommitIntervalMs: 0 })
     c.assign([tp, { topic: 't', partition: 1 }])
     const seen = await readSome(c, 7)
-    assert.equal(seen.filter((s) => s.startsWith('t/0')), ['t/0:3', 't/0:4'])
+    assert.equal(
+      seen.filter((s) => s.startsWith('t/0')),
+      ['t/0:3', 't/0:4'],
+    )
     assert.is(seen.filter((s) => s.startsWith('t/1')).length, 5)
   }),
 )

@@ -34,14 +34,16 @@ class Model {
     const random = this.#random
     switch (random.int(5)) {
       case 0:
-        return this.#compacted()
+        this.#compacted()
+        break
       case 1:
-        return this.#transaction(random.chance(0.5))
+        this.#transaction(random.chance(0.5))
+        break
       case 2:
         this.log.appendBatch({ records: [], count: 0, lastOffsetDelta: random.int(5) })
-        return
+        break
       default:
-        return this.#plain()
+        this.#plain()
     }
   }
 
@@ -114,7 +116,10 @@ for (let round = 0; round < rounds; round++) {
           while (cursor.next()) seen.push([cursor.offset, String(cursor.value())])
         }
         const due = [...visible].filter(([offset]) => offset >= chunk.from && offset < chunk.nextOffset)
-        assert.equal(seen, due.sort(([a], [b]) => a - b))
+        assert.equal(
+          seen,
+          due.sort(([a], [b]) => a - b),
+        )
         assert.ok(chunk.nextOffset > chunk.from)
         expected[partition] = chunk.nextOffset
         return true
@@ -144,7 +149,11 @@ for (let round = 0; round < rounds; round++) {
             models[partition]!.log.error = random.chance(0.5) ? random.pick(errors) : undefined
             break
           case 5:
-            port.metadata.set('t', models.map(() => random.pick([-1, 1, 1, 2])), { leaderEpoch: step })
+            port.metadata.set(
+              't',
+              models.map(() => random.pick([-1, 1, 1, 2])),
+              { leaderEpoch: step },
+            )
             break
           case 6:
             if (random.chance(0.3)) {
@@ -162,7 +171,11 @@ for (let round = 0; round < rounds; round++) {
 
       // Peace: everything must come to its end.
       for (const model of models) model.log.error = undefined
-      port.metadata.set('t', models.map(() => 1), { leaderEpoch: 1_000 })
+      port.metadata.set(
+        't',
+        models.map(() => 1),
+        { leaderEpoch: 1_000 },
+      )
       c.resume([...paused].map((partition) => ({ topic: 't', partition })))
       paused.clear()
       const end = world.now + 20_000

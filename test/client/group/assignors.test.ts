@@ -10,7 +10,9 @@ const test = suite('assignors')
 
 /** `a:t,u` = member a subscribed to t and u; `a@i:t` has instance id i; `a:t <t0,t1/5>` had t/0 and t/1 in generation 5. */
 function member(text: string): AssignorMember {
-  const [, memberId, instanceId, topics, owned, generation] = /^(\w+)(?:@(\w+))?:([\w,]*)(?: <([\w,]*)\/(\d+)>)?$/.exec(text)!
+  const [, memberId, instanceId, topics, owned, generation] = /^(\w+)(?:@(\w+))?:([\w,]*)(?: <([\w,]*)\/(\d+)>)?$/.exec(
+    text,
+  )!
   return {
     memberId: memberId!,
     instanceId: instanceId ?? null,
@@ -25,7 +27,11 @@ function member(text: string): AssignorMember {
   }
 }
 
-function assign(assignor: Assignor, members: readonly AssignorMember[], counts: Record<string, number>): Record<string, string> {
+function assign(
+  assignor: Assignor,
+  members: readonly AssignorMember[],
+  counts: Record<string, number>,
+): Record<string, string> {
   const result = assignor.assign(members, new Map(Object.entries(counts)))
   return Object.fromEntries(
     members.map(({ memberId }) => [
@@ -206,7 +212,11 @@ function check(
 
 test('copartition: a join and a leave move only what the balance needs', () => {
   const counts = new Map([['t', 12]])
-  const owned = (result: ReturnType<Assignor['assign']>, ids: readonly string[], generation: number): AssignorMember[] =>
+  const owned = (
+    result: ReturnType<Assignor['assign']>,
+    ids: readonly string[],
+    generation: number,
+  ): AssignorMember[] =>
     ids.map((id) => ({ ...member(`${id}:t`), owned: result.get(id)?.partitions ?? [], generation }))
   const two = copartition.assign(owned(new Map(), ['a', 'b'], -1), counts)
   const three = copartition.assign(owned(two, ['a', 'b', 'c'], 1), counts)

@@ -1,6 +1,6 @@
 /** One member against a scripted coordinator in virtual time: every error of join, sync and heartbeat, and the listener's pace. */
 import * as assert from 'uvu/assert'
-import { MillraceError, TimeoutError } from '../../../src/base/errors.ts'
+import { type MillraceError, TimeoutError } from '../../../src/base/errors.ts'
 import { ClassicMembership } from '../../../src/client/group/classic.ts'
 import { fatalGroupErrors } from '../../../src/client/group/errors.ts'
 import type { GroupEvent } from '../../../src/client/group/events.ts'
@@ -192,7 +192,10 @@ test(
     assert.equal(member.state, { at: 'left' })
     assert.is(member.lastHeartbeatSentAt, Number.NEGATIVE_INFINITY)
     const left = port.seen(leaveGroup)[0]!.body as RequestOf<typeof leaveGroup>
-    assert.equal(left.members.map((m) => [m.memberId, m.groupInstanceId]), [['m1', null]])
+    assert.equal(
+      left.members.map((m) => [m.memberId, m.groupInstanceId]),
+      [['m1', null]],
+    )
     assert.ok(port.closedLanes.includes('join:g'))
     const requests = port.requests.length
     await world.sleep(60_000)
@@ -417,53 +420,50 @@ test(
   }),
 )
 
-test(
-  'a process that stood still concludes nothing: it beats first',
-  async () => {
-    const world = new World(1)
-    await world.run(async () => {
-      const process = world.process('client')
-      const port = new FakePort(process.scope)
-      port.metadata.set('t', [1])
-      const coordinator = new Coordinator(port)
-      const told: string[] = []
-      const events: GroupEvent[] = []
-      const member = new ClassicMembership(port, {
-        groupId: 'g',
-        topics: ['t'],
-        sessionTimeoutMs: 6_000,
-        heartbeatIntervalMs: 1_000,
-        onEvent: (e) => void events.push(e),
-        listener: {
-          onAssigned: () => void told.push('assigned'),
-          onRevoked: () => void told.push('revoked'),
-          onLost: () => void told.push('lost'),
-          onError: () => void told.push('error'),
-        },
-      })
-      member.join()
-      await world.until('stable', () => member.state.at === 'stable')
-      await world.sleep(2_000)
-      // The coordinator kept the member (its own clock stood still as well, or it was just restarted).
-      process.stall(30_000)
-      await world.sleep(31_000)
-      assert.equal(told, ['assigned'])
-      assert.ok(events.some((e) => e.type === 'stalled-process' && e.gapMs > 20_000))
-      assert.ok(world.now - member.lastHeartbeatSentAt < 2_500)
-      // The coordinator did not: the first heartbeat says so.
-      process.stall(30_000)
-      coordinator.heartbeat.push('UNKNOWN_MEMBER_ID')
-      await world.sleep(33_000)
-      assert.equal(told, ['assigned', 'lost', 'assigned'])
-      await member.close()
+test('a process that stood still concludes nothing: it beats first', async () => {
+  const world = new World(1)
+  await world.run(async () => {
+    const process = world.process('client')
+    const port = new FakePort(process.scope)
+    port.metadata.set('t', [1])
+    const coordinator = new Coordinator(port)
+    const told: string[] = []
+    const events: GroupEvent[] = []
+    const member = new ClassicMembership(port, {
+      groupId: 'g',
+      topics: ['t'],
+      sessionTimeoutMs: 6_000,
+      heartbeatIntervalMs: 1_000,
+      onEvent: (e) => void events.push(e),
+      listener: {
+        onAssigned: () => void told.push('assigned'),
+        onRevoked: () => void told.push('revoked'),
+        onLost: () => void told.push('lost'),
+        onError: () => void told.push('error'),
+      },
     })
-  },
-)
+    member.join()
+    await world.until('stable', () => member.state.at === 'stable')
+    await world.sleep(2_000)
+    // The coordinator kept the member (its own clock stood still as well, or it was just restarted).
+    process.stall(30_000)
+    await world.sleep(31_000)
+    assert.equal(told, ['assigned'])
+    assert.ok(events.some((e) => e.type === 'stalled-process' && e.gapMs > 20_000))
+    assert.ok(world.now - member.lastHeartbeatSentAt < 2_500)
+    // The coordinator did not: the first heartbeat says so.
+    process.stall(30_000)
+    coordinator.heartbeat.push('UNKNOWN_MEMBER_ID')
+    await world.sleep(33_000)
+    assert.equal(told, ['assigned', 'lost', 'assigned'])
+    await member.close()
+  })
+})
 
 test(
   'heartbeatNow proves the membership of this moment',
   inGroup({}, async ({ world, coordinator, member, stable }) => {
-    assert.is((await rejects(member.heartbeatNow()) as MillraceError).code, 'UNKNOWN_MEMBER_ID')
+    assert.is(((await rejects(member.heartbeatNow())) as MillraceError).code, 'UNKNOWN_MEMBER_ID')
     member.join()
     await stable()
     const before = world.now
@@ -473,9 +473,9 @@ test(
     await member.heartbeatNow()
     coordinator.heartbeat.push(new TimeoutError('cut'))
     await stable(1)
-    assert.is((await rejects(member.heartbeatNow()) as MillraceError).code, 'ERR_TIMEOUT')
+    assert.is(((await rejects(member.heartbeatNow())) as MillraceError).code, 'ERR_TIMEOUT')
     coordinator.heartbeat.push('UNKNOWN_MEMBER_ID')
-    assert.is((await rejects(member.heartbeatNow()) as MillraceError).code, 'UNKNOWN_MEMBER_ID')
+    assert.is(((await rejects(member.heartbeatNow())) as MillraceError).code, 'UNKNOWN_MEMBER_ID')
   }),
 )
 
@@ -487,7 +487,10 @@ test(
     port.metadata.set('t', [1, 1, 1, 1])
     await world.sleep(3_000)
     assert.is(coordinator.generation, 1, 'the same count means nothing')
-    assert.ok(port.metadata.refreshes.some((why) => why.includes('later')), 'it looks for the missing topic')
+    assert.ok(
+      port.metadata.refreshes.some((why) => why.includes('later')),
+      'it looks for the missing topic',
+    )
     port.metadata.set('later', [1])
     await stable(1)
     port.metadata.set('t', [1, 1, 1, 1, 1])
@@ -576,23 +579,22 @@ test(
       })),
     }))
     const outside = await member.commitOnce(offsets)
-    assert.equal(outside.map((r) => r.error), ['UNKNOWN_MEMBER_ID', 'UNKNOWN_MEMBER_ID', 'UNKNOWN_MEMBER_ID'])
+    assert.equal(
+      outside.map((r) => r.error),
+      ['UNKNOWN_MEMBER_ID', 'UNKNOWN_MEMBER_ID', 'UNKNOWN_MEMBER_ID'],
+    )
     assert.is(port.seen(offsetCommit).length, 0, 'no commit from outside the group, which it would believe')
     member.join()
     await stable()
     const results = await member.commitOnce(offsets)
-    assert.equal(results.map((r) => `${r.topic}${r.partition} ${r.error}`), [
-      't0 NONE',
-      't1 NOT_COORDINATOR',
-      'u0 UNKNOWN_SERVER_ERROR',
-    ])
+    assert.equal(
+      results.map((r) => `${r.topic}${r.partition} ${r.error}`),
+      ['t0 NONE', 't1 NOT_COORDINATOR', 'u0 UNKNOWN_SERVER_ERROR'],
+    )
     assert.equal(port.forgotten, ['g: NOT_COORDINATOR'])
     const sent = port.seen(offsetCommit)[0]!
     const body = sent.body as RequestOf<typeof offsetCommit>
-    assert.equal(
-      [sent.version, body.memberId, body.generationIdOrMemberEpoch, body.groupInstanceId],
-      [9, 'm1', 1, 'i'],
-    )
+    assert.equal([sent.version, body.memberId, body.generationIdOrMemberEpoch, body.groupInstanceId], [9, 'm1', 1, 'i'])
     assert.equal(
       body.topics[0]!.partitions.map((p) => [p.committedOffset, p.committedLeaderEpoch, p.committedMetadata]),
       [
@@ -601,7 +603,7 @@ test(
       ],
     )
     port.on(offsetCommit, () => new TimeoutError('cut'))
-    assert.is((await rejects(member.commitOnce(offsets)) as MillraceError).code, 'ERR_TIMEOUT')
+    assert.is(((await rejects(member.commitOnce(offsets))) as MillraceError).code, 'ERR_TIMEOUT')
     assert.is(coordinator.generation, 1)
   }),
 )
@@ -657,26 +659,23 @@ test(
   }),
 )
 
-test(
-  'an assignor that throws, or gives a partition twice, ends the membership and says so',
-  async () => {
-    for (const assign of [
-      () => {
-        throw new Error('no idea')
+test('an assignor that throws, or gives a partition twice, ends the membership and says so', async () => {
+  for (const assign of [
+    () => {
+      throw new Error('no idea')
+    },
+    (members: readonly { memberId: string }[]) =>
+      new Map(members.map((m) => [m.memberId, { partitions: [{ topic: 't', partition: 0 }] }])),
+  ]) {
+    await inGroup(
+      { options: { assignors: [{ name: 'range', protocol: 'eager', assign }] } },
+      async ({ world, member, told }) => {
+        member.join()
+        await world.until('the end', () => member.state.at === 'failed')
+        assert.equal(told, ['error ERR_ASSIGNOR'])
       },
-      (members: readonly { memberId: string }[]) =>
-        new Map(members.map((m) => [m.memberId, { partitions: [{ topic: 't', partition: 0 }] }])),
-    ]) {
-      await inGroup(
-        { options: { assignors: [{ name: 'range', protocol: 'eager', assign }] } },
-        async ({ world, member, told }) => {
-          member.join()
-          await world.until('the end', () => member.state.at === 'failed')
-          assert.equal(told, ['error ERR_ASSIGNOR'])
-        },
-      )()
-    }
-  },
-)
+    )()
+  }
+})
 
 test.run()

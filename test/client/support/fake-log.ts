@@ -119,7 +119,11 @@ export class FakeLog {
   /** The topic has another id from now on. */
   rename(topic: string, id: string): void {
     this.#names.set(id, topic)
-    this.#port.metadata.set(topic, this.#partitions.get(topic)!.map(() => 1), { id })
+    this.#port.metadata.set(
+      topic,
+      this.#partitions.get(topic)!.map(() => 1),
+      { id },
+    )
   }
 
   at(topic: string, partition: number): FakePartition {

@@ -30,7 +30,11 @@ export function inWorld(body: (scene: Scene) => Promise<void>, seed = 1): () => 
         log,
         events,
         consumer(options = {}) {
-          const quick = { retryBackoffMs: 10, retryBackoffMaxMs: 100, onEvent: (e: ConsumerEvent) => void events.push(e) }
+          const quick = {
+            retryBackoffMs: 10,
+            retryBackoffMaxMs: 100,
+            onEvent: (e: ConsumerEvent) => void events.push(e),
+          }
           const consumer = new Consumer(port, { ...quick, ...options }, `fetch:${consumers.length}`)
           consumers.push(consumer)
           return consumer
