@@ -161,7 +161,7 @@ export class Cluster {
     if ('errorCode' in leaders) return leaders
     if (!internal && this.#partitionCount + leaders.length > this.#limits.maxPartitions) {
       return {
-        errorCode: errorCodes.INVALID_PARTITIONS,
+        errorCode: errorCodes.POLICY_VIOLATION,
         message: `${leaders.length} more partitions would exceed the broker's maxPartitions, ${this.#limits.maxPartitions}`,
       }
     }
@@ -186,7 +186,7 @@ export class Cluster {
     }
     if (count > this.#limits.maxPartitions) {
       return {
-        errorCode: errorCodes.INVALID_PARTITIONS,
+        errorCode: errorCodes.POLICY_VIOLATION,
         message: `${count} partitions exceed the broker's maxPartitions, ${this.#limits.maxPartitions}`,
       }
     }

@@ -4,6 +4,7 @@
  */
 import { errorCodes } from '../protocol/errors.ts'
 import { patchAppendTime, patchBaseOffset, patchLeaderEpoch, validateBatch } from '../protocol/record-check.ts'
+import { ATTRIBUTES_AT, BATCH_OVERHEAD, MAGIC_AT, TRANSACTIONAL } from '../protocol/record-format.ts'
 import { BatchView, RecordCursor } from '../protocol/record-view.ts'
 import { Log, type LogMemory } from './log.ts'
 import { ProducerState } from './producer-state.ts'
@@ -41,6 +42,15 @@ export interface PartitionHome {
 export interface PartitionLimits {
   readonly maxSegmentBytes: number
   readonly maxProducersPerPartition: number
+}
+
+/** The bit of a transactional producer, looked at before anything else, as Kafka does. */
+function isTransactional(records: Buffer): boolean {
+  return (
+    records.length >= BATCH_OVERHEAD &&
+    records[MAGIC_AT] === 2 &&
+    (records.readInt16BE(ATTRIBUTES_AT) & TRANSACTIONAL) !== 0
+  )
 }
 
 function refused(errorCode: number, message: string): Appended {
@@ -108,6 +118,10 @@ export class Partition {
   append(records: Buffer, now: number, zstdAllowed: boolean): Appended {
     const view = this.#view
     const config = this.topic.config
+    if (isTransactional(records)) {
+      const why = 'the embedded broker does not support transactions yet'
+      return refused(errorCodes.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, why)
+    }
     const fault = this.#validate(records, view)
     if (fault !== undefined) return fault
     if (records.length > config.maxMessageBytes) {
@@ -118,9 +132,6 @@ export class Partition {
     }
     if (view.compression === 'zstd' && !zstdAllowed) {
       return refused(errorCodes.UNSUPPORTED_COMPRESSION_TYPE, 'zstd needs Produce version 7 or newer')
-    }
-    if (view.isTransactional) {
-      return refused(errorCodes.INVALID_TXN_STATE, 'the embedded broker does not support transactions yet')
     }
     if (!config.logAppendTime) {
       const { timestampAfterMaxMs: ahead, timestampBeforeMaxMs: behind } = config
@@ -167,7 +178,10 @@ export class Partition {
 
   #validate(records: Buffer, view: BatchView): Appended | undefined {
     const fault = validateBatch(records, 0, { requireKeys: this.topic.config.compact }, view)
-    return fault === undefined ? undefined : refused(errorCodes[fault.error], fault.text)
+    if (fault === undefined) return undefined
+    // to Kafka a piece of a batch is no batch, and so is one in another format
+    const noBatch = fault.reason === 'truncated' || fault.reason === 'magic'
+    return refused(noBatch ? errorCodes.INVALID_RECORD : errorCodes[fault.error], fault.text)
   }
 
   /** Where `epoch`, or the newest one before it, ends (KIP-101, KIP-279). */

@@ -5,6 +5,7 @@ import { leaveGroup } from '../../src/protocol/api/leave-group.ts'
 import { suite } from '../support/suite.ts'
 import { type Kit, named, withBroker } from './support/kit.ts'
 import { formGroup, Member, type MemberOptions } from './support/member.ts'
+import { answers, joins, phases, verbs } from './support/tables.ts'
 
 const test = suite('broker: classic groups')
 const options = { topics: { t: 2 } }
@@ -295,66 +296,6 @@ test(
 
 // ---- every request in every phase
 
-interface Phase {
-  readonly name: string
-  /** Brings the group of `a` into the phase. */
-  reach(kit: Kit, a: Member): Promise<void>
-}
-
-const phases: readonly Phase[] = [
-  { name: 'no group', reach: async () => {} },
-  {
-    name: 'Empty',
-    reach: async (_kit, a) => {
-      await formGroup(a)
-      await a.leave()
-      a.memberId = 'gone'
-      a.generation = 2
-    },
-  },
-  {
-    name: 'PreparingRebalance',
-    reach: async (kit, a) => {
-      await formGroup(a)
-      void (await Member.create(kit, 'late')).join().catch(() => {})
-      await kit.world.sleep(20)
-    },
-  },
-  { name: 'CompletingRebalance', reach: async (_kit, a) => void (await a.join()) },
-  { name: 'Stable', reach: (_kit, a) => formGroup(a) },
-]
-
-const verbs: Record<string, (a: Member) => Promise<string | number>> = {
-  heartbeat: (a) => a.heartbeat(),
-  'heartbeat of an older generation': (a) => a.heartbeat({ generation: a.generation - 1 }),
-  'heartbeat of a stranger': (a) => a.heartbeat({ memberId: 'stranger' }),
-  'sync of an older generation': (a) => a.sync({ generation: a.generation - 1 }),
-  'sync with another protocol': (a) => a.sync({ protocolName: 'other' }),
-  commit: (a) => a.commit(7),
-  'commit of an older generation': (a) => a.commit(7, { generation: a.generation - 1 }),
-  'commit of a stranger': (a) => a.commit(7, { memberId: 'stranger' }),
-  'commit without group': (a) => a.commit(7, { generation: -1, memberId: '' }),
-  committed: (a) => a.committed(),
-}
-
-const U = 'UNKNOWN_MEMBER_ID'
-const G = 'ILLEGAL_GENERATION'
-const R = 'REBALANCE_IN_PROGRESS'
-const P = 'INCONSISTENT_GROUP_PROTOCOL'
-/** Columns: the phases above, in their order. `a` has generation -1 where there is no group. */
-const answers: Record<string, readonly (string | number)[]> = {
-  heartbeat: [U, U, R, 'ok', 'ok'],
-  'heartbeat of an older generation': [U, U, G, G, G],
-  'heartbeat of a stranger': [U, U, U, U, U],
-  'sync of an older generation': [U, U, G, G, G],
-  'sync with another protocol': [U, U, P, P, P],
-  commit: ['ok', U, 'ok', R, 'ok'],
-  'commit of an older generation': ['ok', U, G, G, G],
-  'commit of a stranger': ['ok', U, U, U, U],
-  'commit without group': ['ok', 'ok', U, U, U],
-  committed: [-1, -1, -1, -1, -1],
-}
-
 for (const [verb, row] of Object.entries(answers)) {
   phases.forEach((phase, i) => {
     test(
@@ -368,19 +309,6 @@ for (const [verb, row] of Object.entries(answers)) {
   })
 }
 
-const joins: readonly {
-  readonly name: string
-  readonly options: MemberOptions
-  readonly memberId?: string
-  readonly answer: string
-}[] = [
-  { name: 'an empty group id', options: { group: '' }, answer: 'INVALID_GROUP_ID' },
-  { name: 'a session below the minimum', options: { sessionTimeoutMs: 5_999 }, answer: 'INVALID_SESSION_TIMEOUT' },
-  { name: 'a session above the maximum', options: { sessionTimeoutMs: 1_800_001 }, answer: 'INVALID_SESSION_TIMEOUT' },
-  { name: 'an id the group does not know', options: {}, memberId: 'stranger', answer: U },
-  { name: 'an instance id with a foreign member id', options: staticA, memberId: 'stranger', answer: U },
-  { name: 'no protocol type', options: { protocolType: '' }, answer: P },
-]
 for (const { name, options: given, memberId, answer } of joins) {
   test(
     `join with ${name} → ${answer}`,

@@ -1,75 +1,13 @@
 /** Produce: what is taken, what is refused and with which error, and what the log holds afterwards. */
 import * as assert from 'uvu/assert'
-import { gzipSync } from 'node:zlib'
 import { produce } from '../../src/protocol/api/produce.ts'
 import { suite } from '../support/suite.ts'
-import { encodeRecord, resealed } from '../protocol/batches.ts'
 import { batch, named, type RawClient, send, withBroker } from './support/kit.ts'
+import { refusals } from './support/tables.ts'
 
 const test = suite('broker: produce')
-const control = 1 << 5
-const transactional = 1 << 4
 const worldNow = 1_767_225_600_000n
-const hour = 3_600_000n
-
-function broken(change: (bytes: Buffer) => void, seal = false): Buffer {
-  const bytes = batch(['a', 'b'])
-  change(bytes)
-  return seal ? resealed(bytes) : bytes
-}
-
-/** A gzip batch of one record. */
-function gzipped(): Buffer {
-  const body = gzipSync(encodeRecord({ key: null, value: Buffer.from('zipped') }, 0))
-  return batch(['x'], { body, attributes: 1 })
-}
-
-const refusals: { readonly name: string; readonly bytes: Buffer | null; readonly answer: string }[] = [
-  { name: 'a good batch', bytes: batch(['a', 'b']), answer: 'ok' },
-  { name: 'a gzip batch', bytes: gzipped(), answer: 'ok' },
-  {
-    name: 'a zstd batch with Produce v9',
-    bytes: batch(['x'], { body: Buffer.from('28b52ffd0000010000', 'hex'), attributes: 4 }),
-    answer: 'any',
-  },
-  { name: 'null records', bytes: null, answer: 'INVALID_RECORD' },
-  { name: 'no batch', bytes: Buffer.alloc(0), answer: 'INVALID_RECORD' },
-  { name: 'a cut batch', bytes: batch(['a', 'b']).subarray(0, 70), answer: 'CORRUPT_MESSAGE' },
-  { name: 'two batches', bytes: Buffer.concat([batch(['a']), batch(['b'])]), answer: 'INVALID_RECORD' },
-  { name: 'magic 1', bytes: broken((b) => void b.writeInt8(1, 16)), answer: 'UNSUPPORTED_FOR_MESSAGE_FORMAT' },
-  { name: 'a wrong checksum', bytes: broken((b) => void b.writeInt8(7, b.length - 3)), answer: 'CORRUPT_MESSAGE' },
-  { name: 'a control bit', bytes: batch(['a'], { attributes: control }), answer: 'INVALID_RECORD' },
-  {
-    name: 'a transactional bit without producer',
-    bytes: batch(['a'], { attributes: transactional }),
-    answer: 'INVALID_RECORD',
-  },
-  {
-    name: 'a transactional batch',
-    bytes: batch(['a'], { attributes: transactional, producerId: 1n, producerEpoch: 0, baseSequence: 0 }),
-    answer: 'INVALID_TXN_STATE',
-  },
-  { name: 'more records than offsets', bytes: batch(['a', 'b'], { lastOffsetDelta: 0 }), answer: 'INVALID_RECORD' },
-  { name: 'fewer records than offsets', bytes: batch(['a', 'b'], { lastOffsetDelta: 2 }), answer: 'INVALID_RECORD' },
-  {
-    name: 'a count above the records',
-    bytes: batch(['a'], { count: 2, lastOffsetDelta: 1 }),
-    answer: 'INVALID_RECORD',
-  },
-  { name: 'no records', bytes: batch([]), answer: 'INVALID_RECORD' },
-  {
-    name: 'more than an hour ahead',
-    bytes: batch(['a'], { baseTimestamp: worldNow + hour * 2n, maxTimestamp: worldNow + hour * 2n }),
-    answer: 'INVALID_TIMESTAMP',
-  },
-  {
-    name: 'half an hour ahead',
-    bytes: batch(['a'], { baseTimestamp: worldNow + hour / 2n, maxTimestamp: worldNow + hour / 2n }),
-    answer: 'ok',
-  },
-  { name: 'above max.message.bytes', bytes: batch(['x'.repeat(2000)]), answer: 'MESSAGE_TOO_LARGE' },
-]
-for (const { name, bytes, answer } of refusals) {
+for (const { name, bytes, answer } of refusals(Number(worldNow))) {
   test(
     `${name} → ${answer}`,
     withBroker(

@@ -101,6 +101,8 @@ export interface Kit {
   /** A new connection to a node (default 1). */
   client(node?: number, clientId?: string): Promise<RawClient>
   topicId(name: string): Promise<string>
+  /** Waits on the world's clock. */
+  sleep(ms: number): Promise<void>
   /** Stops the broker's process for `ms`. */
   stall(ms: number): void
 }
@@ -119,7 +121,15 @@ export function withBroker(options: StartOptions, body: (kit: Kit) => Promise<vo
         const asked = await (await client()).ask(metadata, 12, { topics: [{ name }] })
         return asked.topics[0]?.topicId ?? ''
       }
-      await body({ world, broker, events, client, topicId, stall: (ms) => process.stall(ms) })
+      await body({
+        world,
+        broker,
+        events,
+        client,
+        topicId,
+        sleep: (ms) => world.sleep(ms),
+        stall: (ms) => process.stall(ms),
+      })
       await broker.close()
       const bugs = events.filter((event) => event.type === 'handlerFailed')
       if (bugs.length > 0) throw new Error('a handler failed', { cause: (bugs[0] as { error: unknown }).error })

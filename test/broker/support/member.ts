@@ -5,7 +5,14 @@ import { leaveGroup } from '../../../src/protocol/api/leave-group.ts'
 import { offsetCommit } from '../../../src/protocol/api/offset-commit.ts'
 import { offsetFetch } from '../../../src/protocol/api/offset-fetch.ts'
 import { syncGroup } from '../../../src/protocol/api/sync-group.ts'
-import { type Kit, named, type RawClient } from './kit.ts'
+import { named, type RawClient } from './kit.ts'
+
+/** Where members live: a simulated world, or the real one. */
+export interface MemberKit {
+  /** A connection to the node that coordinates the group. */
+  client(node?: number, clientId?: string): Promise<RawClient>
+  sleep(ms: number): Promise<void>
+}
 
 export interface MemberOptions {
   readonly group?: string
@@ -34,7 +41,7 @@ export class Member {
     this.options = options
   }
 
-  static async create(kit: Kit, name: string, options: MemberOptions = {}): Promise<Member> {
+  static async create(kit: Pick<MemberKit, 'client'>, name: string, options: MemberOptions = {}): Promise<Member> {
     return new Member(name, await kit.client(options.node ?? 1, name), options)
   }
 
