@@ -1,0 +1,127 @@
+/**
+ * Checkpoints, at least once, with trouble before and after each step: kills, cuts, lost answers, stalls past the session,
+ * every answer to a commit, members that enter, leave or take another's place; callbacks that misbehave. What must hold is
+ * said by the oracle (checkpoint-oracle.ts). The last tests break the rules on purpose: the oracle must notice.
+ */
+import * as assert from 'uvu/assert'
+import type { DeliveryObserver, KafkaPort, ProducerPort } from '../../src/streams/port.ts'
+import { suite } from '../support/suite.ts'
+import { names } from './checkpoint-group.ts'
+import { drawPlan, runWorld } from './checkpoint-run.ts'
+import { simulate } from './seeds.ts'
+import { World } from './world.ts'
+
+const test = suite('simulation: steps of checkpoints', { deadlineMs: 170_000 })
+
+test('the invariants hold in every world', async () => {
+  await simulate('checkpoint steps', { seeds: 300 }, (world, tally) => runWorld(world, tally))
+})
+
+/** A producer that says at once that records were delivered; `lies` chooses about which topics. */
+function hasty(kafka: KafkaPort, lies: (topic: string) => boolean): KafkaPort {
+  const wrapped = (inner: ProducerPort): ProducerPort => {
+    const ends = new Map<string, number>()
+    return {
+      append: (topic, partition, timestamp, key, keyFrom, keyTo, value, valueFrom, valueTo, headers, observer) => {
+        if (!lies(topic)) {
+          return inner.append(
+            topic,
+            partition,
+            timestamp,
+            key,
+            keyFrom,
+            keyTo,
+            value,
+            valueFrom,
+            valueTo,
+            headers,
+            observer,
+          )
+        }
+        const name = `${topic}/${partition}`
+        const silent: DeliveryObserver = { delivered: () => {}, failed: () => {} }
+        inner.append(topic, partition, timestamp, key, keyFrom, keyTo, value, valueFrom, valueTo, headers, silent)
+        const base = ends.get(name) ?? -1
+        queueMicrotask(() => observer?.delivered(topic, partition, base, 1, 0))
+        return true
+      },
+      ready: () => inner.ready(),
+      close: (options) => inner.close(options),
+    }
+  }
+  return replaced(kafka, { producer: (settings) => wrapped(kafka.producer(settings)) })
+}
+
+/** The port with some methods replaced. */
+function replaced(kafka: KafkaPort, methods: Partial<KafkaPort>): KafkaPort {
+  return {
+    scope: kafka.scope,
+    metadata: kafka.metadata,
+    admin: kafka.admin,
+    listOffsets: (...args) => kafka.listOffsets(...args),
+    producer: (settings) => kafka.producer(settings),
+    consumer: (settings) => kafka.consumer(settings),
+    group: (settings) => kafka.group(settings),
+    close: () => kafka.close(),
+    ...methods,
+  }
+}
+
+const broken: readonly { name: string; finding: RegExp; wrap: (kafka: KafkaPort) => KafkaPort }[] = [
+  {
+    name: 'commits before the changelog is acknowledged',
+    finding: /\((a|b)\)/,
+    wrap: (kafka) => hasty(kafka, (topic) => topic === names.table),
+  },
+  {
+    name: 'commits before emits are acknowledged',
+    finding: /\(a\).*was not emitted/,
+    wrap: (kafka) => hasty(kafka, (topic) => topic === names.output),
+  },
+  {
+    name: 'commits before loopbacks are acknowledged',
+    finding: /\(a\).*was not looped/,
+    wrap: (kafka) => hasty(kafka, (topic) => topic === names.loop),
+  },
+  {
+    name: 'asks for the end of the changelog and hears an old one',
+    finding: /\(e\)/,
+    wrap: (kafka) =>
+      replaced(kafka, {
+        listOffsets: async (partitions, at, signal) => {
+          const found = await kafka.listOffsets(partitions, at, signal)
+          return partitions.map(({ topic }, i) => (topic === names.table && at === 'latest' ? 0 : found[i]!))
+        },
+      }),
+  },
+  {
+    name: 'keeps its partitions when they are revoked',
+    finding: /\(d\)|processed again|a store has two users|\(b\)|\(e\)/,
+    wrap: (kafka) =>
+      replaced(kafka, {
+        group: (settings) =>
+          kafka.group({ ...settings, listener: { ...settings.listener, onRevoked: () => {}, onLost: () => {} } }),
+      }),
+  },
+]
+
+for (const { name, finding, wrap } of broken) {
+  test(`the oracle notices a processor that ${name}`, async () => {
+    const findings: string[] = []
+    for (let seed = 1; seed <= 40 && !findings.some((one) => finding.test(one)); seed++) {
+      const world = new World(seed, { maxEvents: 200_000 })
+      const plan = { ...drawPlan(world.random), members: 2, records: 60 }
+      try {
+        await world.run(() => runWorld(world, new Map(), { plan: () => plan, wrap }))
+      } catch (cause) {
+        findings.push(cause instanceof Error ? cause.message : String(cause))
+      }
+    }
+    assert.ok(
+      findings.some((one) => finding.test(one)),
+      `nothing like ${finding} in ${findings.slice(0, 5).join('\n') || 'no findings'}`,
+    )
+  })
+}
+
+test.run()
