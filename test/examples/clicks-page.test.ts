@@ -1,4 +1,5 @@
 /** The page and the command line of the click example, without a broker. */
+import { Script } from 'node:vm'
 import * as assert from 'uvu/assert'
 import { parseArguments } from '../../examples/clicks/arguments.ts'
 import { type Page, servePage } from '../../examples/clicks/page.ts'
@@ -42,6 +43,7 @@ test('the page holds no key, and the live stream sends them as JSON', () =>
     const html = await (await fetch(url)).text()
     assert.match(html, /<h1>Clicks per user/)
     assert.not.match(html, 'user-3')
+    new Script(/<script>([\s\S]*)<\/script>/.exec(html)![1]!) // parses
     const response = await fetch(`${url}live`)
     const reader = response.body!.getReader()
     const { value } = await reader.read()

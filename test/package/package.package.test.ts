@@ -61,6 +61,13 @@ for (const subpath of subpaths) {
   })
 }
 
+test('the millrace command runs', async () => {
+  assert.match(
+    await exec(join(installed.dir, 'node_modules', '.bin', 'millrace'), ['--help'], installed.dir),
+    /usage: millrace/,
+  )
+})
+
 test('a subpath that is not exported cannot be imported', async () => {
   const code = "import('millrace/dist/base/errors.js').then(() => console.log('loaded'), (e) => console.log(e.code))"
   assert.match(await exec(process.execPath, ['-e', code], installed.dir), /ERR_PACKAGE_PATH_NOT_EXPORTED/)

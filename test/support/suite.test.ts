@@ -108,4 +108,23 @@ test('until() resolves with the value, or says what was last seen', async () => 
   )
 })
 
+test('until() with an event looks again only when something changed', async () => {
+  let state = 0
+  let looks = 0
+  let changed = (): void => {}
+  let unsubscribed = 0
+  const event = (listener: () => void): (() => void) => {
+    changed = listener
+    return () => void unsubscribed++
+  }
+  const done = until(() => ++looks && state === 2 && 'there', { event })
+  state = 1
+  changed()
+  state = 2
+  changed()
+  assert.is(await done, 'there')
+  assert.is(looks, 3)
+  assert.is(unsubscribed, 1)
+})
+
 test.run()
