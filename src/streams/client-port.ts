@@ -1,6 +1,6 @@
 /** The client as the streams layer's port: the only place where the two rooms' shapes are brought together. No state. */
 import { Client, type ClientOptions } from '../client/index.ts'
-import type { AdminPort, KafkaPort } from './port.ts'
+import { type AdminPort, type KafkaPort, maxRecordBytes } from './port.ts'
 
 /** Connects as a port. The port owns the client: closing it closes everything made of it. */
 export function clientPort(options: ClientOptions): KafkaPort & { readonly client: Client } {
@@ -22,7 +22,7 @@ export function clientPort(options: ClientOptions): KafkaPort & { readonly clien
       const found = await client.listOffsets(partitions, at, 'read_uncommitted', signal)
       return partitions.map(({ topic, partition }) => found.get(topic, partition)?.offset ?? 0)
     },
-    producer: (settings) => client.producer(settings),
+    producer: (settings) => client.producer({ ...settings, maxRequestBytes: maxRecordBytes }),
     consumer: (settings) => client.consumer(settings),
     group: (settings) => client.group({ ...settings, assignors: ['copartition'] }),
     close: () => client.close(),

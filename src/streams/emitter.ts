@@ -2,9 +2,11 @@
  * Emitter: a producer of one stream, typed by its codec. Many emitters of an application share one producer, so what they
  * send in one turn goes out together. Owns nothing but whether it is closed.
  */
-import { ClosedError } from '../base/errors.ts'
-import { encodeValue } from './codec.ts'
+import { ClosedError, describeError } from '../base/errors.ts'
+import { checkValue, encodeValue } from './codec.ts'
+import { string } from './codecs/string.ts'
 import type { HeaderToSend } from './context.ts'
+import { CodecError } from './errors.ts'
 import type { Stream } from './handles.ts'
 
 /** Where an emitted record lies. */
@@ -118,7 +120,18 @@ export class Emitter<T> implements AsyncDisposable {
 
   #record(key: string | Uint8Array, value: T | null, options: EmitterSendOptions | undefined): RecordToSend {
     this.#check()
+    this.#checkKey(key)
     return { topic: this.topic, key, value: value === null ? null : encodeValue(this.#stream.codec, value), ...options }
+  }
+
+  /** Text that UTF-8 cannot carry would become another key; no key at all, a record that processors refuse. */
+  #checkKey(key: string | Uint8Array): void {
+    if (key instanceof Uint8Array) return
+    try {
+      checkValue(string, key)
+    } catch (cause) {
+      throw new CodecError('string', `refuses a key for ${this.topic}: ${describeError(cause)}`, cause)
+    }
   }
 
   #check(): void {

@@ -12,7 +12,7 @@ import { MillraceError } from '../base/errors.ts'
  * - `ERR_RECORD`: a record cannot be handed to its callback: undecodable value or key, null key (`RecordError`).
  * - `ERR_UNDECLARED`: the callback used an output, join, lookup, loop or table that its group does not declare.
  * - `ERR_CONTEXT_ENDED`: a context was used after its callback had ended.
- * - `ERR_CALLBACK_LIMIT`: one callback emitted more bytes than `maxCallbackBytes`.
+ * - `ERR_CALLBACK_LIMIT`: one callback emitted more bytes than `maxCallbackBytes`, or a record that no request can carry.
  * - `ERR_CALLBACK_TIMEOUT`: a callback took longer than `callbackTimeoutMs`.
  * - `ERR_STATE`: the method cannot be called in this state, for example `start` twice.
  * - `ERR_PARTITION_ELSEWHERE`: the key's partition is not assigned to this instance (retriable).
@@ -111,11 +111,16 @@ export class RecordError extends StreamsError {
   /** The decoded key as text; undefined when the key itself cannot be decoded. */
   readonly key: string | undefined
   constructor(code: StreamsErrorCode, place: RecordPlace, what: string, cause?: unknown) {
-    const key = place.key === undefined ? '' : `, key ${JSON.stringify(place.key)}`
+    const key = place.key === undefined ? '' : `, key ${shownKey(place.key)}`
     super(code, `${place.topic}/${place.partition}, offset ${place.offset}${key}: ${what}`, { cause })
     this.topic = place.topic
     this.partition = place.partition
     this.offset = place.offset
     this.key = place.key
   }
+}
+
+/** A key for messages: a key may be as long as a record. */
+function shownKey(key: string): string {
+  return key.length <= 100 ? JSON.stringify(key) : `${JSON.stringify(key.slice(0, 100))}… (${key.length} characters)`
 }

@@ -163,6 +163,9 @@ export interface AdminPort {
   topicConfig(topic: string, names: readonly string[]): Promise<ReadonlyMap<string, string | null>>
 }
 
+/** Largest record that processors send, bytes: one request must carry it. */
+export const maxRecordBytes = 16 * 1024 * 1024
+
 export interface ProducerSettings {
   readonly partitioner: 'murmur2' | 'fnv1a'
   readonly compression: 'none' | 'gzip' | 'snappy' | 'lz4' | 'zstd'

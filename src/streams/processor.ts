@@ -1,37 +1,25 @@
 /**
  * Processor: one member of a group. It waits for its topics, joins, and for every partition it is given restores the table
- * and runs a task; it gives partitions back after a last checkpoint. Its parts do the work: TaskRunner (the loop), Task
- * (records), Checkpoint, Committer, Lease, TableRegistry (stores).
- * Owner of the life cycle: the state, the membership, the producer and the consumer of the inputs.
+ * and runs a task; it gives partitions back after a last checkpoint. Its parts do the work: Member (group and partitions),
+ * TaskRunner (the loop), Task (records), Checkpoint, Committer, Lease, TableRegistry (stores).
+ * Owner of the life cycle: the state, and the table copies that joins and lookups follow.
  */
 import { assert } from '../base/assert.ts'
 import { type Deferred, deferred } from '../base/deferred.ts'
 import { ClosedError, describeError, MillraceError } from '../base/errors.ts'
 import { notify } from '../base/events.ts'
 import { type Resolved, resolveOptions } from '../base/options.ts'
-import { sleep, type TimerHandle } from '../base/scope.ts'
-import { Span } from '../storage/index.ts'
-import { Changelog, type ForeignRange } from './changelog.ts'
-import { type CommitOutcome, Committer } from './committer.ts'
 import type { Declaration, StateOf } from './context.ts'
 import { RecordError, StreamsError } from './errors.ts'
-import { readForeignKeys } from './foreign-writes.ts'
 import { type AnyGroup, describeGroup, type GroupGraph, type InputEdge } from './graph.ts'
-import { Lease } from './lease.ts'
+import { Member } from './member.ts'
 import { type KeyPartitioner, keyPartitioner } from './partitioner.ts'
-import type { ConsumerPort, GroupMembership, KafkaPort, ProducerPort, TopicPartition } from './port.ts'
-import { lostOffsets, type StartPosition, startPositions } from './positions.ts'
-import type { ProcessorEvent } from './processor-events.ts'
+import type { KafkaPort } from './port.ts'
 import { type ProcessorOptions, processorOptionTable } from './processor-options.ts'
 import type { ProcessorState } from './processor-state.ts'
-import type { ContextShared } from './record-context.ts'
-import { checkpointState, encodeCommitNote } from './store-state.ts'
 import type { TableCopy } from './table-copy.ts'
 import { keyBytes, TableReads } from './table-reads.ts'
 import type { TableRegistry } from './table-registry.ts'
-import { Task, type TaskHost } from './task.ts'
-import { TaskRunner } from './task-runner.ts'
-import { TaskTable } from './task-table.ts'
 import {
   coPartitioned,
   createMissing,
@@ -52,8 +40,6 @@ export interface ProcessorHost {
   /** Partitions of inputs that are made on the embedded broker; undefined on any other. */
   readonly createInputs: number | undefined
 }
-
-type TaskStart = { readonly abort: AbortController; readonly done: Promise<void> }
 
 /** A processor whose group table has values of a known type. */
 export interface TypedProcessor<D extends Declaration> extends Processor {
@@ -79,26 +65,12 @@ export class Processor implements AsyncDisposable {
   readonly #abort = new AbortController()
   #closing: Promise<void> | undefined
   #partitionCount = 0
-  #producer: ProducerPort | undefined
-  #consumer: ConsumerPort | undefined
-  #membership: GroupMembership | undefined
-  #committer: Committer | undefined
-  #runner: TaskRunner | undefined
-  #taskHost: TaskHost | undefined
-  #running: Promise<void> = Promise.resolve()
-  #checkpointTimer: TimerHandle | undefined
+  #member: Member | undefined
   #unwatch: (() => void) | undefined
   readonly #lookups = new Map<string, TableReads>()
   /** Copies it follows for joins and lookups. */
   readonly #copies: TableCopy[] = []
   readonly #joins = new Map<string, (TableCopy | undefined)[]>()
-  /** Partitions that the group gave to this instance and has not asked back. */
-  readonly #mine = new Set<number>()
-  /** Partitions that are being made ready. */
-  readonly #starting = new Map<number, TaskStart>()
-  /** Partitions whose task has ended while records of it were still on their way. */
-  readonly #ending = new Map<number, Promise<void>>()
-  readonly #span = new Span()
 
   /** Throws GraphError for a group that contradicts itself and OptionError. Connects to nothing yet. */
   constructor(open: () => Promise<ProcessorHost>, group: AnyGroup, options: ProcessorOptions) {
@@ -138,7 +110,8 @@ export class Processor implements AsyncDisposable {
       this.#enter({ at: 'waitingForTopics', reason: 'connecting' })
       this.#opened = await this.#open()
       await this.#prepare()
-      this.#join()
+      this.#enter({ at: 'joining' })
+      this.#member = this.#join(this.#opened)
       await this.#started.promise
     } catch (cause) {
       if (signal?.aborted === true) throw signal.reason
@@ -161,7 +134,7 @@ export class Processor implements AsyncDisposable {
     }
     const bytes = keyBytes(key)
     const partition = this.#partitionCount === 0 ? -1 : this.#partitioner(bytes, 0, bytes.length, this.#partitionCount)
-    const task = this.#runner?.task(partition)
+    const task = this.#member?.task(partition)
     if (task === undefined) {
       throw new StreamsError(
         'ERR_PARTITION_ELSEWHERE',
@@ -246,208 +219,24 @@ export class Processor implements AsyncDisposable {
     return copy
   }
 
-  #join(): void {
-    const { kafka, requestTimeoutMs } = this.#host
-    const options = this.#options
-    const { sessionTimeoutMs } = options
-    const crash = (cause: unknown): void => this.#fail(this.#asError(cause))
-    const producer = kafka.producer({
-      partitioner: options.partitioner,
-      compression: options.compression,
-      deliveryTimeoutMs: sessionTimeoutMs,
-      maxBufferedBytes: options.maxProducerBytes,
-    })
-    const consumer = kafka.consumer({ isolation: 'read_committed', startFrom: 'error' })
-    const membership = kafka.group({
-      groupId: this.group,
-      groupInstanceId: options.groupInstanceId,
-      topics: this.#inputs.map((input) => input.topic),
-      sessionTimeoutMs,
-      heartbeatIntervalMs: options.heartbeatIntervalMs,
-      rebalanceTimeoutMs: options.rebalanceTimeoutMs,
-      listener: {
-        onAssigned: (added) => this.#assigned(added),
-        onRevoked: (removed) => this.#revoked(removed),
-        onLost: (removed) => {
-          for (const partition of partitionsOf(removed)) this.#mine.delete(partition)
-          this.#lostPartitions(partitionsOf(removed), undefined)
-        },
-        onError: (fatal) => this.#fail(fatal),
-      },
-    })
-    const inputNumbers = new Map(this.#inputs.map((input, i) => [input.topic, i]))
-    const runner = new TaskRunner({
-      scheduler: kafka.scope.scheduler,
-      consumer,
-      lease: new Lease(
-        kafka.scope.scheduler,
-        membership,
-        sessionTimeoutMs,
-        Math.min(requestTimeoutMs, sessionTimeoutMs / 2),
-      ),
-      maxInboxBytes: options.maxInboxBytes,
-      inputOf: (topic) => inputNumbers.get(topic) ?? -1,
-      leaseLapsed: () => this.#event({ kind: 'leaseLapsed' }),
-      consumerFailed: (error) => this.#consumerFailed(error),
-    })
-    this.#producer = producer
-    this.#consumer = consumer
-    this.#membership = membership
-    this.#committer = new Committer(kafka.scope, membership, crash)
-    this.#runner = runner
-    this.#taskHost = this.#makeTaskHost(producer, runner)
-    this.#running = runner.run().catch(crash)
-    this.#armCheckpoints()
-    this.#enter({ at: 'joining' })
-    membership.join()
-  }
-
-  #makeTaskHost(producer: ProducerPort, runner: TaskRunner): TaskHost {
-    const { kafka } = this.#host
-    const options = this.#options
-    const shared: ContextShared = {
+  #join({ kafka, registry, requestTimeoutMs }: ProcessorHost): Member {
+    return new Member({
+      kafka,
+      registry,
+      requestTimeoutMs,
       graph: this.#graph,
-      outputs: new Map(this.#graph.outputs.map((edge) => [edge.topic, edge])),
-      lookups: this.#lookups,
-      producer,
-      maxCallbackBytes: options.maxCallbackBytes,
-      emitNow: options.emitTimestamps === 'now',
-      now: () => kafka.scope.scheduler.now(),
-    }
-    const topicId = (topic: string): string => kafka.metadata.view.topic(topic)?.id ?? ''
-    return {
-      scope: kafka.scope,
-      graph: this.#graph,
-      shared,
-      policy: options,
+      inputs: this.#inputs,
+      options: this.#options,
       partitioner: this.#partitioner,
       partitionCount: this.#partitionCount,
-      producer,
-      wake: runner.wake,
-      event: (event) => this.#event(event),
-      commit: (offsets, done) => this.#committer!.commit(offsets, done),
-      commitMetadata: (topic, streamTime) => encodeCommitNote({ topicId: topicId(topic), streamTime }),
-      storeState: (topic) => checkpointState(topicId(topic)),
-      fatal: (error) => this.#fail(error),
-      lost: (task, error) => this.#taskLost(task, error),
-    }
-  }
-
-  #armCheckpoints(): void {
-    this.#checkpointTimer = this.#host.kafka.scope.scheduler.setTimer(this.#options.checkpointIntervalMs, () => {
-      this.#runner?.checkpointAll()
-      this.#armCheckpoints()
+      lookups: this.#lookups,
+      signal: this.#abort.signal,
+      joinsOf: (partition) => this.#joinsOf(partition),
+      event: (event) => notify(this.#options.onEvent, event),
+      changed: () => this.#reportProgress(),
+      partitionsGrew: () => this.#checkPartitionCounts(),
+      fail: (cause) => this.#fail(this.#asError(cause)),
     })
-  }
-
-  // ── Assignment ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  #assigned(added: readonly TopicPartition[]): void {
-    if (this.#abort.signal.aborted) return
-    const partitions = partitionsOf(added)
-    this.#event({ kind: 'assigned', partitions })
-    if (partitions.some((partition) => partition >= this.#partitionCount)) {
-      this.#checkPartitionCounts()
-      return
-    }
-    for (const partition of partitions) {
-      this.#mine.add(partition)
-      this.#startTask(partition)
-    }
-    this.#reportProgress()
-  }
-
-  #startTask(partition: number): void {
-    if (!this.#mine.has(partition)) return
-    const previous = this.#starting.get(partition)
-    if (previous?.abort.signal.aborted === false || this.#runner?.task(partition) !== undefined) return
-    const abort = new AbortController()
-    const start = async (): Promise<void> => {
-      await previous?.done
-      try {
-        await this.#makeReady(partition, abort.signal)
-      } catch (cause) {
-        if (!abort.signal.aborted) this.#fail(this.#asError(cause))
-      } finally {
-        if (this.#starting.get(partition) === entry) this.#starting.delete(partition)
-        this.#reportProgress()
-      }
-    }
-    const entry: { readonly abort: AbortController; done: Promise<void> } = { abort, done: Promise.resolve() }
-    this.#starting.set(partition, entry)
-    entry.done = start()
-  }
-
-  /** Offsets first, then the changelog's end, then the restore, then the first record: see positions.ts. */
-  async #makeReady(partition: number, signal: AbortSignal): Promise<void> {
-    const { kafka, registry } = this.#host
-    await this.#ending.get(partition)
-    signal.throwIfAborted()
-    const inputs = this.#inputs.map(({ topic }) => ({ topic, partition }))
-    await orAborted(this.#committer!.settleKept(inputs), signal)
-    const starts = await this.#startPositions(partition, signal)
-    const tables = []
-    const { table } = this.#graph
-    if (table !== undefined) {
-      const [target = 0] = await kafka.listOffsets([{ topic: table.topic, partition }], 'latest', signal)
-      signal.throwIfAborted()
-      const store = await registry.acquire(this.group, table.topic, partition)
-      try {
-        const began = kafka.scope.scheduler.monotonic()
-        const copy = await registry.restore({ topic: table.topic, partition, store, target }, signal)
-        const durationMs = kafka.scope.scheduler.monotonic() - began
-        this.#event({ kind: 'restored', topic: table.topic, partition, records: copy.applied, durationMs })
-        const hashSeed = kafka.scope.random.bytes(4).readInt32LE(0)
-        const taskTable = new TaskTable(table.topic, partition, table.codec, store, hashSeed, this.#span)
-        const at = { topic: table.topic, partition, position: copy.position }
-        const changed = this.#runner!.wake
-        const changelog: Changelog = new Changelog(at, this.#producer!, changed, (range) => {
-          const task = this.#runner?.task(partition)
-          if (task !== undefined && task.tables[0]?.changelog === changelog) void this.#reassert(task, changelog, range)
-        })
-        tables.push({ table: taskTable, changelog })
-      } catch (cause) {
-        registry.release(this.group, table.topic, partition)
-        throw cause
-      }
-    }
-    try {
-      const joins = await this.#joinsOf(partition)
-      signal.throwIfAborted()
-      await this.#commitChosen(starts, signal)
-      signal.throwIfAborted()
-      this.#runTask(new Task(this.#taskHost!, partition, tables, joins), starts)
-    } catch (cause) {
-      if (table !== undefined) registry.release(this.group, table.topic, partition)
-      throw cause
-    }
-  }
-
-  #startPositions(partition: number, signal: AbortSignal): Promise<StartPosition[]> {
-    const { kafka } = this.#host
-    return startPositions(kafka, this.#membership!, this.#graph, this.#inputs, [partition], this.#options, signal)
-  }
-
-  async #commitChosen(starts: readonly StartPosition[], signal: AbortSignal): Promise<void> {
-    const metadata = this.#taskHost!
-    const chosen = starts
-      .filter((start) => start.chosen)
-      .map(({ topic, partition, offset }) => ({
-        topic,
-        partition,
-        offset,
-        metadata: metadata.commitMetadata(topic, -1),
-      }))
-    if (chosen.length === 0) return
-    for (;;) {
-      const committed = new Promise<CommitOutcome>((resolve) => this.#committer!.commit(chosen, resolve))
-      const outcome = await orAborted(committed, signal)
-      if (outcome.kind === 'failed') throw outcome.error
-      if (outcome.kind === 'committed') return
-      // If the group has moved on, the revocation or loss that comes now aborts this start.
-      await this.#membership!.heartbeatNow().catch(() => {})
-      await sleep(this.#host.kafka.scope, 100, signal)
-    }
   }
 
   async #joinsOf(partition: number): Promise<Map<string, TableReads>> {
@@ -464,118 +253,6 @@ export class Processor implements AsyncDisposable {
     return joins
   }
 
-  #runTask(task: Task, starts: readonly StartPosition[]): void {
-    for (const start of starts) task.startAt(start.input, start.offset)
-    task.state = 'running'
-    this.#runner!.add(task)
-    this.#consumer!.assign(starts.map(({ topic, partition, offset }) => ({ topic, partition, offset })))
-  }
-
-  /** Gives partitions up in good order: callbacks end, a last checkpoint, then the membership goes on. */
-  async #revoked(removed: readonly TopicPartition[]): Promise<void> {
-    const partitions = partitionsOf(removed)
-    this.#event({ kind: 'revoked', partitions })
-    await this.#giveUp(partitions, this.#options.rebalanceTimeoutMs * 0.8)
-    if (this.#state.at === 'running' || this.#state.at === 'recovering') this.#enter({ at: 'joining' })
-  }
-
-  async #giveUp(partitions: readonly number[], timeoutMs: number): Promise<void> {
-    const runner = this.#runner!
-    for (const partition of partitions) {
-      this.#mine.delete(partition)
-      this.#starting.get(partition)?.abort.abort(new ClosedError(`partition ${partition}`))
-    }
-    const tasks = partitions.map((partition) => runner.task(partition)).filter((task) => task !== undefined)
-    for (const task of tasks) {
-      this.#unassign(task)
-      runner.drain(task)
-      task.wantCheckpoint()
-    }
-    let late = false
-    const timer = this.#host.kafka.scope.scheduler.setTimer(timeoutMs, () => {
-      late = true
-      runner.wake()
-    })
-    const settled = (): boolean =>
-      tasks.every((task) => {
-        if (task.state === 'closed' || task.settled) return true
-        task.wantCheckpoint()
-        return false
-      })
-    await runner.until(() => late || settled())
-    this.#host.kafka.scope.scheduler.clearTimer(timer)
-    for (const task of tasks) this.#endTask(task)
-    await Promise.all(partitions.map((partition) => this.#starting.get(partition)?.done))
-  }
-
-  #lostPartitions(partitions: readonly number[], error: MillraceError | undefined): void {
-    this.#event({ kind: 'lost', partitions, error })
-    for (const partition of partitions) {
-      this.#starting.get(partition)?.abort.abort(new ClosedError(`partition ${partition}`))
-      const task = this.#runner?.task(partition)
-      if (task === undefined) continue
-      this.#unassign(task)
-      this.#endTask(task)
-    }
-    if (this.#state.at === 'running') this.#enter({ at: 'joining' })
-  }
-
-  /** A task whose writes failed, or whose commit was refused, is restored here if its partition is still ours. */
-  #taskLost(task: Task, error: MillraceError | undefined): void {
-    this.#lostPartitions([task.partition], error)
-    if (error === undefined) {
-      const again = (): void => this.#startTask(task.partition)
-      this.#membership?.heartbeatNow().then(again, again) // the membership reacts to the answer itself, and first
-    } else this.#startTask(task.partition)
-    this.#reportProgress()
-  }
-
-  #unassign(task: Task): void {
-    this.#consumer?.unassign(task.inputs.map(({ topic }) => ({ topic, partition: task.partition })))
-  }
-
-  /** Closes a task; its partition is free for a next one when nothing of it is on its way any more. */
-  #endTask(task: Task): void {
-    if (task.state === 'closed') return
-    task.close()
-    this.#runner!.remove(task)
-    const { partition } = task
-    for (const { table } of task.tables) table.abandon()
-    const ended = this.#runner!.until(() => task.inFlight === 0).then(() => {
-      for (const { table } of task.tables) this.#host.registry.release(this.group, table.topic, partition)
-      if (this.#ending.get(partition) === ended) this.#ending.delete(partition)
-    })
-    this.#ending.set(partition, ended)
-  }
-
-  async #reassert(task: Task, changelog: Changelog, range: ForeignRange): Promise<void> {
-    const table = task.tables.find((one) => one.changelog === changelog)?.table
-    if (table === undefined) return
-    const now = this.#host.kafka.scope.scheduler.now()
-    try {
-      const onKey = (bytes: Buffer, from: number, to: number): void => {
-        if (task.state === 'running') table.reassert(bytes, from, to, now)
-      }
-      const keys = await readForeignKeys(this.#host.kafka, changelog, range, onKey, this.#abort.signal)
-      changelog.reasserted(range)
-      const { topic, partition } = changelog
-      if (keys > 0) {
-        this.#event({
-          kind: 'foreignChangelogWrite',
-          topic,
-          partition,
-          fromOffset: range.from,
-          toOffset: range.to,
-          keys,
-        })
-      }
-      task.wantCheckpoint()
-      this.#runner?.wake()
-    } catch (cause) {
-      if (!this.#abort.signal.aborted && task.state === 'running') this.#taskLost(task, this.#asError(cause))
-    }
-  }
-
   // ── Errors and states ──────────────────────────────────────────────────────────────────────────────────────────────
 
   #checkPartitionCounts(): void {
@@ -590,48 +267,23 @@ export class Processor implements AsyncDisposable {
     }
   }
 
-  #consumerFailed(error: unknown): void {
-    const at = error as { code?: string; topic?: string; partition?: number; offset?: number }
-    if (at.code !== 'OFFSET_OUT_OF_RANGE' || at.topic === undefined || at.partition === undefined) {
-      this.#fail(this.#asError(error))
-      return
-    }
-    const { topic, partition } = at
-    const policy = this.#options.onLostOffsets
-    if (policy === 'fail') {
-      this.#fail(lostOffsets(this.group, topic, partition, `offset ${at.offset} is not in its log any more`))
-      return
-    }
-    void this.#host.kafka.listOffsets([{ topic, partition }], policy, this.#abort.signal).then(
-      ([offset = 0]) => {
-        if (this.#runner?.task(partition) === undefined) return
-        this.#consumer?.unassign([{ topic, partition }])
-        this.#consumer?.assign([{ topic, partition, offset }])
-      },
-      (cause: unknown) => this.#fail(this.#asError(cause)),
-    )
-  }
-
   #reportProgress(): void {
     const { at } = this.#state
-    if (at !== 'joining' && at !== 'recovering' && at !== 'running') return
-    if (this.#starting.size > 0) {
-      this.#enter({ at: 'recovering', progress: { partitions: [...this.#starting.keys()].sort((a, b) => a - b) } })
+    if (
+      this.#member === undefined ||
+      (at !== 'waitingForTopics' && at !== 'joining' && at !== 'recovering' && at !== 'running')
+    )
       return
-    }
-    const partitions = this.#runner!.tasks.map((task) => task.partition).sort((a, b) => a - b)
-    this.#enter({ at: 'running', partitions })
-    this.#started.resolve()
+    const { phase } = this.#member
+    if (phase.at === 'joining' && at === 'joining') return
+    this.#enter(phase)
+    if (phase.at === 'running') this.#started.resolve()
   }
 
   #enter(state: ProcessorState): void {
     if (this.#state.at === 'closed' || this.#state.at === 'failed') return
     this.#state = state
     notify(this.#options.onStateChange, state)
-  }
-
-  #event(event: ProcessorEvent): void {
-    notify(this.#options.onEvent, event)
   }
 
   #asError(cause: unknown): MillraceError {
@@ -668,37 +320,8 @@ export class Processor implements AsyncDisposable {
   /** Gives everything back, in order: tasks, membership, producer, consumer, copies, connections. */
   async #release(host: ProcessorHost, timeoutMs: number): Promise<void> {
     const { kafka, registry } = host
-    const runner = this.#runner
-    const { scheduler } = kafka.scope
-    const deadline = scheduler.monotonic() + timeoutMs
-    if (runner !== undefined) {
-      const partitions = [...runner.tasks.map((task) => task.partition), ...this.#starting.keys()]
-      await this.#giveUp(partitions, timeoutMs)
-    }
-    if (this.#checkpointTimer !== undefined) scheduler.clearTimer(this.#checkpointTimer)
-    this.#committer?.close()
-    // What is still on its way after the last checkpoint's time will not be committed: there is nothing to wait for.
-    const leftMs = Math.max(0, deadline - scheduler.monotonic())
-    await Promise.all([this.#membership?.close(), this.#producer?.close({ timeoutMs: leftMs })])
-    await Promise.all(this.#ending.values())
-    runner?.stop()
-    await this.#consumer?.close()
-    await this.#running
+    await this.#member?.close(timeoutMs)
     for (const copy of this.#copies) registry.unfollow(copy)
     await kafka.close()
   }
-}
-
-/** Waits for `promise`, or rejects with the signal's reason; then what becomes of the promise matters to nobody. */
-function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason)
-    if (signal.aborted) onAbort()
-    signal.addEventListener('abort', onAbort, { once: true })
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
-  })
-}
-
-function partitionsOf(partitions: readonly TopicPartition[]): number[] {
-  return [...new Set(partitions.map((one) => one.partition))].sort((a, b) => a - b)
 }

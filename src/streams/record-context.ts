@@ -11,10 +11,13 @@ import type { Entry } from './entries.ts'
 import { StreamsError } from './errors.ts'
 import type { Edge, GroupGraph } from './graph.ts'
 import type { Stream, Table } from './handles.ts'
-import type { CursorPort, ProducerPort } from './port.ts'
+import { type CursorPort, maxRecordBytes, type ProducerPort } from './port.ts'
 import type { Sends } from './sends.ts'
 import type { TableReads } from './table-reads.ts'
 import type { TaskTable } from './task-table.ts'
+
+/** More than a batch of one record adds to its key, value and headers, bytes. */
+const recordOverheadBytes = 256
 
 const staged = { nothing: 0, value: 1, deletion: 2 } as const
 
@@ -100,7 +103,7 @@ export class RecordContext implements UntypedContext {
       } else if (this.#handedOut && this.#table.mutable) this.#table.dropDecoded(entry)
     }
     this.#release()
-    return this.#emits === 0 ? true : this.#send(sends)
+    return this.#emits === 0 ? true : this.#send(sends, inputIndex)
   }
 
   /** After a callback that threw: nothing of it stays. */
@@ -204,6 +207,13 @@ export class RecordContext implements UntypedContext {
         `one callback emitted more than maxCallbackBytes (${this.#shared.maxCallbackBytes} bytes): emit less per record or raise the limit`,
       )
     }
+    const size = bytes.at - keyFrom + recordOverheadBytes + headerBytes(options?.headers, edge.topic)
+    if (size > maxRecordBytes) {
+      throw new StreamsError(
+        'ERR_CALLBACK_LIMIT',
+        `a record of ${size} bytes for ${edge.topic} is above the ${maxRecordBytes} bytes that one request may carry: emit smaller records`,
+      )
+    }
     const slot = this.#emits
     this.#emitTopic[slot] = edge.topic
     this.#emitKeyFrom[slot] = keyFrom
@@ -214,13 +224,15 @@ export class RecordContext implements UntypedContext {
     this.#emits = slot + 1
   }
 
-  #send(sends: Sends): boolean {
+  #send(sends: Sends, inputIndex: number): boolean {
     const bytes = this.#bytes.bytes
     const { producer } = this.#shared
     let room = true
     for (let i = 0; i < this.#emits; i++) {
       const keyTo = this.#emitKeyTo[i]!
       const valueTo = this.#emitValueTo[i]!
+      const size = Math.max(keyTo, valueTo) - this.#emitKeyFrom[i]!
+      if (size > sends.largest.bytes) this.#noteLargest(sends, size, i, inputIndex)
       sends.pending += 1
       room = producer.append(
         this.#emitTopic[i]!,
@@ -238,6 +250,15 @@ export class RecordContext implements UntypedContext {
       this.#emitHeaders[i] = undefined
     }
     return room
+  }
+
+  #noteLargest(sends: Sends, bytes: number, slot: number, inputIndex: number): void {
+    const { largest } = sends
+    largest.bytes = bytes
+    largest.topic = this.#emitTopic[slot]!
+    largest.input = inputIndex
+    largest.offset = this.offset
+    largest.key = this.#key
   }
 
   #stateful(verb: string): TaskTable {
@@ -265,4 +286,21 @@ export class RecordContext implements UntypedContext {
     this.#stagedValue = undefined
     this.#headers = undefined
   }
+}
+
+/** The most that headers take in a record. Throws for what is no header: later there would be no callback to blame. */
+function headerBytes(headers: readonly HeaderToSend[] | undefined, topic: string): number {
+  if (headers === undefined) return 0
+  let bytes = 0
+  for (const { key, value } of headers) {
+    const isBytes = value === null || typeof value === 'string' || value instanceof Uint8Array
+    if (typeof key !== 'string' || !isBytes) {
+      throw new StreamsError(
+        'ERR_CODEC',
+        `a header of a record for ${topic} makes no sense: its key must be a string, its value a string, bytes or null`,
+      )
+    }
+    bytes += 10 + key.length * 3 + (typeof value === 'string' ? value.length * 3 : (value?.length ?? 0))
+  }
+  return bytes
 }

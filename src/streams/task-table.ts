@@ -156,6 +156,19 @@ export class TaskTable {
     return this.#frozen.dirty[this.#next]
   }
 
+  /** The entry of the frozen generation whose record is the largest, once all are encoded; undefined when it is empty. */
+  largest(): { readonly entry: Entry; readonly bytes: number } | undefined {
+    let found: { readonly entry: Entry; readonly bytes: number } | undefined
+    const { dirty, number } = this.#frozen
+    for (const entry of dirty) {
+      const now = entry.generation === number
+      const value = now ? entry.to - entry.from : entry.previousTo - entry.previousFrom
+      const bytes = entry.keyTo - entry.keyFrom + ((now ? entry.from : entry.previousFrom) < 0 ? 0 : value)
+      if (found === undefined || bytes > found.bytes) found = { entry, bytes }
+    }
+    return found
+  }
+
   /** Puts up to `count` keys of the frozen generation into the open store batch. True when all are in. */
   storeSome(count: number): boolean {
     this.#batch ??= this.store.writer()

@@ -5,13 +5,13 @@
  * Owner of the inbox, the positions and the current sends; tables, context and checkpoint belong to it alone.
  */
 import { assert } from '../base/assert.ts'
-import { describeError, type MillraceError } from '../base/errors.ts'
+import { describeError, MillraceError } from '../base/errors.ts'
 import type { Scope, TimerHandle } from '../base/scope.ts'
 import { Checkpoint, type CheckpointHost, type TableOfTask } from './checkpoint.ts'
 import { decodeFrom } from './codec.ts'
 import type { CommitOutcome } from './committer.ts'
 import type { Entry } from './entries.ts'
-import { RecordError, StreamsError } from './errors.ts'
+import { RecordError, type RecordPlace, StreamsError } from './errors.ts'
 import type { GroupGraph, InputEdge } from './graph.ts'
 import { type KeyPartitioner } from './partitioner.ts'
 import type { ChunkPort, CursorPort, OffsetToCommit, ProducerPort } from './port.ts'
@@ -461,18 +461,41 @@ export class Task implements CheckpointHost {
   #sendFailure(error: unknown): MillraceError {
     const place = `group ${this.#host.graph.name}, partition ${this.partition}`
     const cause = error as MillraceError
+    const oversize = cause.code === 'MESSAGE_TOO_LARGE' ? this.#oversize(cause) : undefined
+    if (oversize !== undefined) return oversize
     const message = `${place}: a write of its checkpoint failed: ${describeError(error)}`
     return new StreamsError('ERR_CHANGELOG', message, { retriable: cause.retriable === true, cause })
   }
 
+  /** A record of the cut was too large: brokers name no record, but the largest one is among those they refuse. */
+  #oversize(error: MillraceError): MillraceError | undefined {
+    const table = this.tables.find(({ changelog }) => changelog.failure === error)?.table
+    const found = table?.largest()
+    if (found !== undefined) return this.#setTooLarge(error, found.entry, found.bytes)
+    const largest = this.#frozenSends?.failure === error ? this.#frozenSends.largest : undefined
+    if (largest === undefined || largest.bytes < 0) return undefined
+    const at = this.#place(largest.input, largest.offset, largest.key)
+    const what = `what it emitted to ${largest.topic} (${largest.bytes} bytes) cannot be sent: ${error.message}`
+    return new RecordError('ERR_CHANGELOG', at, what, error)
+  }
+
+  #setTooLarge(error: MillraceError, entry: Entry, bytes: number): MillraceError {
+    const at = this.#place(entry.inputIndex, entry.inputOffset, entry.key)
+    const what = `the value it set (${bytes} bytes with its key) is too large for its table topic: ${error.message}`
+    return new RecordError('ERR_CHANGELOG', at, what, error)
+  }
+
   #encodeFailure(error: unknown, entry: Entry): MillraceError {
-    const at = {
-      topic: this.inputs[entry.inputIndex]?.topic ?? this.#host.graph.name,
-      partition: this.partition,
-      offset: entry.inputOffset,
-      ...(entry.key === undefined ? {} : { key: String(entry.key) }),
+    if (error instanceof MillraceError && error.code === 'MESSAGE_TOO_LARGE') {
+      return this.#setTooLarge(error, entry, entry.to - entry.from + entry.keyTo - entry.keyFrom)
     }
+    const at = this.#place(entry.inputIndex, entry.inputOffset, entry.key)
     return new RecordError('ERR_CODEC', at, `the value it set cannot be encoded: ${describeError(error)}`, error)
+  }
+
+  #place(input: number, offset: number, key: unknown): RecordPlace {
+    const topic = this.inputs[input]?.topic ?? this.#host.graph.name
+    return { topic, partition: this.partition, offset, ...(key === undefined ? {} : { key: String(key) }) }
   }
 }
 

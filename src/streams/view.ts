@@ -6,7 +6,7 @@
 import { type Deferred, deferred } from '../base/deferred.ts'
 import { AbortError, ClosedError, describeError, MillraceError } from '../base/errors.ts'
 import { notify } from '../base/events.ts'
-import { custom, int, oneOf, type OptionTable, type Resolved, resolveOptions } from '../base/options.ts'
+import { custom, int, type OptionTable, oneOf, type Resolved, resolveOptions } from '../base/options.ts'
 import { Span, type StoreIterator } from '../storage/index.ts'
 import { decodeFrom } from './codec.ts'
 import { readText } from './codecs/string.ts'
