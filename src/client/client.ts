@@ -107,7 +107,8 @@ export class Client implements AsyncDisposable {
   /** A producer of its own: order, memory limit and identity are per producer. Throws OptionError. */
   producer(options?: ProducerOptions): Producer {
     const { retryBackoffMs, retryBackoffMaxMs } = this.#options
-    const context = { links: this.#links, metadata: this.metadata, retryBackoffMs, retryBackoffMaxMs }
+    const onClosed = (producer: Producer): void => void this.#owned.delete(producer)
+    const context = { links: this.#links, metadata: this.metadata, retryBackoffMs, retryBackoffMaxMs, onClosed }
     return this.#own(new Producer(context, options))
   }
 

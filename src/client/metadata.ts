@@ -7,7 +7,7 @@
  */
 import { Backoff } from '../base/backoff.ts'
 import { type Deferred, deferred } from '../base/deferred.ts'
-import { ClosedError, describeError, MillraceError } from '../base/errors.ts'
+import { ClosedError, describeError, MillraceError, TimeoutError } from '../base/errors.ts'
 import { notify } from '../base/events.ts'
 import type { TimerHandle } from '../base/scope.ts'
 import { metadata as metadataApi } from '../protocol/api/metadata.ts'
@@ -52,6 +52,8 @@ export class Metadata {
   #timerAt = Number.POSITIVE_INFINITY
   #fetchedAt = Number.NEGATIVE_INFINITY
   #rebootstrap = false
+  /** Why the latest request failed; undefined after a success. */
+  #lastFailure: unknown
   #closed = false
 
   constructor(links: BrokerLinks, options: MetadataOptions) {
@@ -67,10 +69,10 @@ export class Metadata {
 
   /**
    * Resolves with a view in which each of `topics` was asked for at least once; a topic that does not exist is there
-   * with its `error`. Retries while no broker answers, for ever: bound it with your own deadline. Rejects with
+   * with its `error`. Retries while no broker answers: for ever, or for `timeoutMs`, then TimeoutError. Rejects with
    * ClosedError, or with errors that no retry can mend (authorization of the cluster, versions).
    */
-  require(topics: readonly string[]): Promise<ClusterView> {
+  require(topics: readonly string[], timeoutMs?: number): Promise<ClusterView> {
     if (this.#closed) return Promise.reject(new ClosedError('the client'))
     const now = this.#now()
     let known = this.#view.version > 0
@@ -81,7 +83,7 @@ export class Metadata {
       if (this.#view.topic(topic) === undefined) known = false
     }
     if (known) return Promise.resolve(this.#view)
-    return this.#wait(topics, 'required')
+    return this.#wait(topics, 'required', timeoutMs)
   }
 
   /** Asks for a refresh soon. `why` is told to the observer: 'NOT_LEADER_OR_FOLLOWER from broker 2, orders/7'. */
@@ -91,10 +93,10 @@ export class Metadata {
     this.#schedule()
   }
 
-  /** Asks for a refresh and resolves with the view of a request that started after this call. */
-  refreshed(why: string): Promise<ClusterView> {
+  /** Asks for a refresh and resolves with the view of a request that started after this call. `timeoutMs` as in `require`. */
+  refreshed(why: string, timeoutMs?: number): Promise<ClusterView> {
     if (this.#closed) return Promise.reject(new ClosedError('the client'))
-    return this.#wait([], why)
+    return this.#wait([], why, timeoutMs)
   }
 
   /** Follows a topic until `untrack` was called as often. */
@@ -131,11 +133,22 @@ export class Metadata {
     return this.#links.scope.scheduler.monotonic()
   }
 
-  #wait(topics: readonly string[], why: string): Promise<ClusterView> {
+  #wait(topics: readonly string[], why: string, timeoutMs: number | undefined): Promise<ClusterView> {
     const done = deferred<ClusterView>()
     this.#waiters.push({ topics, done })
     this.refresh(why)
-    return done.promise
+    if (timeoutMs === undefined) return done.promise
+    const { scheduler } = this.#links.scope
+    const timer = scheduler.setTimer(timeoutMs, () => done.reject(this.#waitedTooLong(timeoutMs)))
+    return done.promise.finally(() => scheduler.clearTimer(timer))
+  }
+
+  #waitedTooLong(timeoutMs: number): TimeoutError {
+    const last = this.#lastFailure === undefined ? 'it is still asked' : `last: ${describeError(this.#lastFailure)}`
+    return new TimeoutError(
+      `the cluster could not be asked within ${Math.round(timeoutMs)} ms; ${last}`,
+      this.#lastFailure,
+    )
   }
 
   /** Arms the timer for the next request: now, at the minimum age, or at the maximum age. */
@@ -180,6 +193,7 @@ export class Metadata {
       const response = await this.#ask()
       if (this.#closed) throw new ClosedError('the client')
       this.#backoff.reset()
+      this.#lastFailure = undefined
       this.#fetchedAt = this.#now()
       this.#fetching = false
       this.#install(response, why)
@@ -234,6 +248,7 @@ export class Metadata {
       if (!this.#closed) this.#schedule()
       return
     }
+    this.#lastFailure = cause
     const retryInMs = this.#backoff.next()
     notify(this.#links.context.onEvent, {
       type: 'metadataFailed',

@@ -2,11 +2,12 @@
  * Request router: "to whom" → a link. One try; transport failures make it forget what they disprove (the group's
  * coordinator, the cluster's picture), so that the caller's next try goes elsewhere.
  */
-import { AbortError, MillraceError } from '../base/errors.ts'
+import { MillraceError } from '../base/errors.ts'
 import type { AnyApi, RequestInput, ResponseOf } from '../protocol/schema.ts'
 import type { BrokerLinks, LaneCall } from './broker-link.ts'
 import type { Coordinators } from './coordinators.ts'
 import type { Metadata } from './metadata.ts'
+import { abandonable } from './retry.ts'
 
 /** Where a request goes: a broker, the coordinator of a group, any broker that answers, or the controller. */
 export type Destination = { readonly node: number } | { readonly group: string } | 'any' | 'controller'
@@ -49,7 +50,7 @@ export class RequestRouter {
     options: LaneCall,
   ): Promise<ResponseOf<A>> {
     if (to === 'any') return this.#links.any(api, input, options)
-    if (to === 'controller') return this.#toNode(api, await this.#controller(), input, options)
+    if (to === 'controller') return this.#toNode(api, await this.#controller(options.timeoutMs), input, options)
     if ('node' in to) return this.#toNode(api, to.node, input, options)
     const node = await this.#coordinators.find(to.group)
     try {
@@ -82,20 +83,11 @@ export class RequestRouter {
     }
   }
 
-  async #controller(): Promise<number> {
+  async #controller(timeoutMs: number): Promise<number> {
     const known = this.#metadata.view.controller
     if (known >= 0) return known
-    const { controller } = await this.#metadata.refreshed('the controller is unknown')
+    const { controller } = await this.#metadata.refreshed('the controller is unknown', timeoutMs)
     if (controller < 0) throw new UnknownBrokerError('the cluster has no controller at the moment')
     return controller
   }
-}
-
-function abandonable<T>(answer: Promise<T>, signal: AbortSignal, what: string): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(new AbortError(what, signal.reason))
-    if (signal.aborted) onAbort()
-    else signal.addEventListener('abort', onAbort, { once: true })
-    answer.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
-  })
 }

@@ -29,7 +29,8 @@ export async function retrying<T>(options: RetryOptions, attempt: (remainingMs: 
     if (signal?.aborted === true) throw new AbortError(options.what, signal.reason)
     const remaining = deadline - scope.scheduler.monotonic()
     try {
-      return await attempt(Math.max(1, remaining))
+      const tried = attempt(Math.max(1, remaining))
+      return await (signal === undefined ? tried : abandonable(tried, signal, options.what))
     } catch (cause) {
       if (!(cause instanceof MillraceError) || !cause.retriable) throw cause
       const waitMs = backoff.next()
@@ -42,4 +43,14 @@ export async function retrying<T>(options: RetryOptions, attempt: (remainingMs: 
       await sleep(scope, waitMs, signal).catch(() => {})
     }
   }
+}
+
+/** `answer`, or AbortError as soon as the signal fires; what is under way goes on unheard. */
+export function abandonable<T>(answer: Promise<T>, signal: AbortSignal, what: string): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(new AbortError(what, signal.reason))
+    if (signal.aborted) onAbort()
+    else signal.addEventListener('abort', onAbort, { once: true })
+    answer.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+  })
 }

@@ -1,10 +1,15 @@
-/** Admin: topics and their configuration. Holds no state: every call is a request that is retried until it succeeds. */
+/** Admin: topics, configuration, offsets. Holds no state: every call is a request that is retried until it succeeds. */
 import type { TopicView } from '../cluster-view.ts'
-import { type ConfigEntry, describeTopicConfig } from './configs.ts'
+import type { PartitionMap } from '../consumer/partition-map.ts'
+import { type ConfigEntry, type ConfigResource, describe as describeConfigs } from './configs.ts'
 import type { AdminCallOptions, AdminContext } from './context.ts'
+import { type EpochEnd, type EpochQuestion, epochEnds } from './offsets.ts'
 import { create, describe, type NewTopic, remove, throwFirst } from './topics.ts'
 
-/** Administration of a cluster; made by `client.admin()`. Retriable failures are retried within `timeoutMs`. */
+/**
+ * Administration of a cluster; made by `client.admin()`. Retriable failures are retried within `timeoutMs`. All methods
+ * reject with the BrokerError of what was refused for good, TimeoutError or AbortError. Offsets: `client.listOffsets`.
+ */
 export class Admin {
   readonly #context: AdminContext
 
@@ -39,6 +44,23 @@ export class Admin {
     names?: readonly string[],
     options: AdminCallOptions = {},
   ): Promise<Map<string, ConfigEntry>> {
-    return describeTopicConfig(this.#context, topic, names, options)
+    return this.describeConfig({ topic }, names, options)
+  }
+
+  /** The settings of a topic or a broker by name, defaults included: all, or those in `names`. */
+  describeConfig(
+    resource: ConfigResource,
+    names?: readonly string[],
+    options: AdminCallOptions = {},
+  ): Promise<Map<string, ConfigEntry>> {
+    return describeConfigs(this.#context, resource, names, options)
+  }
+
+  /** Where leader epochs end (KIP-320): tells whether a log was truncated below a position read in that epoch. */
+  offsetForLeaderEpoch(
+    questions: readonly EpochQuestion[],
+    options: AdminCallOptions = {},
+  ): Promise<PartitionMap<EpochEnd>> {
+    return epochEnds(this.#context, questions, options)
   }
 }

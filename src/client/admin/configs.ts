@@ -1,10 +1,10 @@
-/** Reading the configuration of topics. */
+/** Reading the configuration of topics and brokers. */
 import { describeConfigs } from '../../protocol/api/describe-configs.ts'
 import { BrokerError } from '../../protocol/errors.ts'
 import { type AdminCallOptions, type AdminContext, retryingCall } from './context.ts'
 
-/** Kafka's number of the resource type "topic". */
-const topicResource = 2
+/** Whose configuration. */
+export type ConfigResource = { readonly topic: string } | { readonly broker: number }
 
 /** One setting. */
 export interface ConfigEntry {
@@ -15,22 +15,31 @@ export interface ConfigEntry {
   readonly sensitive: boolean
 }
 
-/** The settings of a topic, all or those named. */
-export function describeTopicConfig(
+/** Kafka's numbers of resource types. */
+const resourceTypes = { topic: 2, broker: 4 } as const
+
+/** The settings of a resource, all or those named. */
+export function describe(
   context: AdminContext,
-  topic: string,
+  resource: ConfigResource,
   names: readonly string[] | undefined,
   options: AdminCallOptions,
 ): Promise<Map<string, ConfigEntry>> {
-  return retryingCall(context, `configuration of ${topic}`, options, async () => {
-    const configurationKeys = names === undefined ? null : [...names]
-    const resources = [{ resourceType: topicResource, resourceName: topic, configurationKeys }]
-    const response = await context.request(describeConfigs, 'any', { resources })
+  const isTopic = 'topic' in resource
+  const resourceName = isTopic ? resource.topic : String(resource.broker)
+  const subject = `configuration of ${isTopic ? 'topic' : 'broker'} ${resourceName}`
+  const configurationKeys = names === undefined ? null : [...names]
+  const resourceType = isTopic ? resourceTypes.topic : resourceTypes.broker
+  const resources = [{ resourceType, resourceName, configurationKeys }]
+  // Every broker knows all topics; its own settings only itself.
+  const to = isTopic ? 'any' : { node: resource.broker }
+  return retryingCall(context, subject, options, async (remainingMs) => {
+    if (!isTopic) await context.metadata.require([], remainingMs)
+    const response = await context.request(describeConfigs, to, { resources })
     const entries = new Map<string, ConfigEntry>()
-    for (const result of response.results) {
-      if (result.errorCode !== 0)
-        throw new BrokerError(result.errorCode, `configuration of ${topic}`, result.errorMessage)
-      for (const { name, value, readOnly, isSensitive } of result.configs) {
+    for (const { errorCode, errorMessage, configs } of response.results) {
+      if (errorCode !== 0) throw new BrokerError(errorCode, subject, errorMessage)
+      for (const { name, value, readOnly, isSensitive } of configs) {
         entries.set(name, { name, value, readOnly, sensitive: isSensitive })
       }
     }

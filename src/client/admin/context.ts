@@ -15,7 +15,7 @@ export interface AdminContext {
     api: A,
     to: Destination,
     input: RequestInput<A>,
-    options?: { extraWaitMs?: number; signal?: AbortSignal },
+    options?: { extraWaitMs?: number; minVersion?: number; signal?: AbortSignal },
   ): Promise<ResponseOf<A>>
 }
 

@@ -1,9 +1,9 @@
-/** Looking offsets up: the ends of partitions, or by time. Each leader is asked once; what it refuses is asked again. */
-import { MillraceError } from '../../base/errors.ts'
+/** Looking offsets up: the ends of partitions, by time, and where leader epochs end. */
 import { listOffsets } from '../../protocol/api/list-offsets.ts'
-import { BrokerError } from '../../protocol/errors.ts'
-import { PartitionMap, partitionName, type TopicPartition } from '../consumer/partition-map.ts'
-import { type AdminCallOptions, type AdminContext, retryingCall } from './context.ts'
+import { offsetForLeaderEpoch } from '../../protocol/api/offset-for-leader-epoch.ts'
+import type { PartitionMap, TopicPartition } from '../consumer/partition-map.ts'
+import type { AdminCallOptions, AdminContext } from './context.ts'
+import { askLeaders, byTopic } from './leaders.ts'
 
 /** Which offset: the log's first, the next to be written, or the first at or after a time (milliseconds since 1970). */
 export type OffsetSpec = 'earliest' | 'latest' | number
@@ -15,75 +15,69 @@ export interface FoundOffset {
   readonly leaderEpoch: number
 }
 
+/** A partition and the leader epoch whose end is asked for. */
+export interface EpochQuestion extends TopicPartition {
+  readonly leaderEpoch: number
+}
+
+/** Where the log's largest epoch not above the one asked for ends. */
+export interface EpochEnd {
+  /** That epoch; −1: the log has none. */
+  readonly leaderEpoch: number
+  /** First offset after it, −1 when there is none. */
+  readonly endOffset: number
+}
+
+/** What a broker may take to look an offset up, milliseconds. */
+const lookupTimeoutMs = 10_000
+
 /** All partitions' offsets. */
-export async function find(
+export function find(
   context: AdminContext,
   partitions: readonly TopicPartition[],
   spec: OffsetSpec,
   isolation: 'read_committed' | 'read_uncommitted',
   options: AdminCallOptions,
 ): Promise<PartitionMap<FoundOffset>> {
-  const found = new PartitionMap<FoundOffset>()
-  if (partitions.length === 0) return found
   const timestamp = spec === 'earliest' ? -2 : spec === 'latest' ? -1 : spec
-  const topics = [...new Set(partitions.map(({ topic }) => topic))]
   const isolationLevel = isolation === 'read_committed' ? 1 : 0
-  await retryingCall(context, `offsets of ${topics.join(', ')}`, options, async () => {
-    await context.metadata.require(topics)
-    const open = partitions.filter(({ topic, partition }) => !found.has(topic, partition))
-    const answers = [...byLeader(context, open)].map(([node, asked]) =>
-      ask(context, node, asked, timestamp, isolationLevel, found),
+  return askLeaders(context, 'offsets', partitions, options, async (node, asked) => {
+    const topics = [...byTopic(asked)].map(([name, list]) => ({
+      name,
+      partitions: list.map(({ partition }) => ({ partitionIndex: partition, timestamp })),
+    }))
+    const input = { replicaId: -1, isolationLevel, topics, timeoutMs: lookupTimeoutMs }
+    const response = await context.request(listOffsets, { node }, input, { minVersion: 2 })
+    return response.topics.flatMap(({ name, partitions: answers }) =>
+      answers.map(({ partitionIndex, errorCode, offset, leaderEpoch }) => ({
+        topic: name,
+        partition: partitionIndex,
+        errorCode,
+        value: { offset, leaderEpoch },
+      })),
     )
-    const settled = await Promise.allSettled(answers)
-    for (const one of settled) if (one.status === 'rejected') throw one.reason
   })
-  return found
 }
 
-function byLeader(context: AdminContext, partitions: readonly TopicPartition[]): Map<number, TopicPartition[]> {
-  const leaders = new Map<number, TopicPartition[]>()
-  for (const at of partitions) {
-    const leader = context.metadata.view.topic(at.topic)?.partitions[at.partition]?.leader ?? -1
-    if (leader < 0) {
-      const name = partitionName(at.topic, at.partition)
-      context.metadata.refresh(`${name} has no leader`)
-      throw new MillraceError('LEADER_NOT_AVAILABLE', `${name} has no leader, or does not exist`, { retriable: true })
-    }
-    const asked = leaders.get(leader)
-    if (asked === undefined) leaders.set(leader, [at])
-    else asked.push(at)
-  }
-  return leaders
-}
-
-async function ask(
+/** Where leader epochs end. */
+export function epochEnds(
   context: AdminContext,
-  node: number,
-  partitions: readonly TopicPartition[],
-  timestamp: number,
-  isolationLevel: number,
-  found: PartitionMap<FoundOffset>,
-): Promise<void> {
-  const byTopic = new Map<string, { partitionIndex: number; timestamp: number }[]>()
-  for (const { topic, partition } of partitions) {
-    const asked = byTopic.get(topic) ?? []
-    byTopic.set(topic, asked)
-    asked.push({ partitionIndex: partition, timestamp })
-  }
-  const topics = [...byTopic].map(([name, asked]) => ({ name, partitions: asked }))
-  const response = await context.request(
-    listOffsets,
-    { node },
-    { replicaId: -1, isolationLevel, topics, timeoutMs: 10_000 },
-  )
-  let refused: BrokerError | undefined
-  for (const topic of response.topics) {
-    for (const { partitionIndex, errorCode, offset, leaderEpoch } of topic.partitions) {
-      if (errorCode === 0) found.set(topic.name, partitionIndex, { offset, leaderEpoch })
-      else refused ??= new BrokerError(errorCode, `offsets of ${partitionName(topic.name, partitionIndex)}`)
-    }
-  }
-  if (refused === undefined) return
-  context.metadata.refresh(refused.message)
-  throw refused
+  questions: readonly EpochQuestion[],
+  options: AdminCallOptions,
+): Promise<PartitionMap<EpochEnd>> {
+  return askLeaders(context, 'leader epochs', questions, options, async (node, asked) => {
+    const topics = [...byTopic(asked)].map(([topic, list]) => ({
+      topic,
+      partitions: list.map(({ partition, leaderEpoch }) => ({ partition, currentLeaderEpoch: -1, leaderEpoch })),
+    }))
+    const response = await context.request(offsetForLeaderEpoch, { node }, { replicaId: -1, topics })
+    return response.topics.flatMap(({ topic, partitions: answers }) =>
+      answers.map(({ partition, errorCode, leaderEpoch, endOffset }) => ({
+        topic,
+        partition,
+        errorCode,
+        value: { leaderEpoch, endOffset },
+      })),
+    )
+  })
 }

@@ -2,7 +2,7 @@
 import { MillraceError } from '../../base/errors.ts'
 import { createTopics } from '../../protocol/api/create-topics.ts'
 import { deleteTopics } from '../../protocol/api/delete-topics.ts'
-import { BrokerError } from '../../protocol/errors.ts'
+import { BrokerError, type KafkaErrorName } from '../../protocol/errors.ts'
 import { ZERO_UUID } from '../../protocol/uuid.ts'
 import type { TopicView } from '../cluster-view.ts'
 import { type AdminCallOptions, type AdminContext, retryingCall } from './context.ts'
@@ -30,26 +30,27 @@ export function create(
   topics: readonly NewTopic[],
   options: AdminCallOptions & { readonly validateOnly?: boolean },
 ): Promise<TopicResult[]> {
-  const what = `creating ${topics.map((topic) => topic.name).join(', ')}`
-  return retryingCall(context, what, options, async (remainingMs) => {
-    const timeoutMs = Math.min(30_000, Math.ceil(remainingMs))
+  const { validateOnly = false } = options
+  const names = topics.map(({ name }) => name)
+  return eachTopic(context, 'creating', names, 'TOPIC_ALREADY_EXISTS', options, async (open, timeoutMs) => {
+    const wanted = topics.filter(({ name }) => open.has(name))
     const response = await context.request(
       createTopics,
       'controller',
       {
-        topics: topics.map((topic) => ({
-          name: topic.name,
-          numPartitions: topic.partitions,
-          replicationFactor: topic.replicationFactor ?? -1,
+        topics: wanted.map(({ name, partitions, replicationFactor = -1, configs = {} }) => ({
+          name,
+          numPartitions: partitions,
+          replicationFactor,
           assignments: [],
-          configs: Object.entries(topic.configs ?? {}).map(([name, value]) => ({ name, value })),
+          configs: Object.entries(configs).map(([key, value]) => ({ name: key, value })),
         })),
         timeoutMs,
-        validateOnly: options.validateOnly ?? false,
+        validateOnly,
       },
       { extraWaitMs: timeoutMs },
     )
-    return response.topics.map(({ name, errorCode, errorMessage }) => result(name, 'topic', errorCode, errorMessage))
+    return response.topics
   })
 }
 
@@ -59,26 +60,61 @@ export function remove(
   names: readonly string[],
   options: AdminCallOptions,
 ): Promise<TopicResult[]> {
-  return retryingCall(context, `deleting ${names.join(', ')}`, options, async (remainingMs) => {
-    const timeoutMs = Math.min(30_000, Math.ceil(remainingMs))
-    const response = await context.request(
-      deleteTopics,
-      'controller',
-      { topics: names.map((name) => ({ name, topicId: ZERO_UUID })), topicNames: [...names], timeoutMs },
-      { extraWaitMs: timeoutMs },
-    )
-    return response.responses.map(({ name, errorCode, errorMessage }) =>
-      result(name ?? '', 'topic', errorCode, errorMessage),
-    )
+  return eachTopic(context, 'deleting', names, 'UNKNOWN_TOPIC_OR_PARTITION', options, async (open, timeoutMs) => {
+    const topicNames = [...open]
+    const topics = topicNames.map((name) => ({ name, topicId: ZERO_UUID }))
+    const input = { topics, topicNames, timeoutMs }
+    return (await context.request(deleteTopics, 'controller', input, { extraWaitMs: timeoutMs })).responses
   })
 }
 
-/** Rejects the whole attempt when a refusal is worth another try. */
-function result(name: string, kind: string, errorCode: number, message: string | null): TopicResult {
-  if (errorCode === 0) return { name }
-  const error = new BrokerError(errorCode, `${kind} ${name}`, message)
-  if (error.retriable) throw error
-  return { name, error }
+interface Answer {
+  readonly name: string | null
+  readonly errorCode: number
+  readonly errorMessage: string | null
+}
+
+/**
+ * Asks until every topic has an answer that no retry would change; those that have one are not asked again. After a try
+ * whose outcome is unknown, the error `done` means that it had succeeded.
+ */
+async function eachTopic(
+  context: AdminContext,
+  doing: string,
+  names: readonly string[],
+  done: KafkaErrorName,
+  options: AdminCallOptions,
+  ask: (open: ReadonlySet<string>, timeoutMs: number) => Promise<readonly Answer[]>,
+): Promise<TopicResult[]> {
+  const results = new Map<string, TopicResult>()
+  const open = new Set(names)
+  let unknownOutcome = false
+  await retryingCall(context, `${doing} ${names.join(', ')}`, options, async (remainingMs) => {
+    let answers: readonly Answer[]
+    try {
+      answers = await ask(open, Math.min(30_000, Math.ceil(remainingMs)))
+    } catch (cause) {
+      unknownOutcome = true
+      throw cause
+    }
+    let again: BrokerError | undefined
+    for (const { name, errorCode, errorMessage } of answers) {
+      if (name === null) continue
+      const error = errorCode === 0 ? undefined : new BrokerError(errorCode, `${doing} topic ${name}`, errorMessage)
+      if (error?.retriable === true && error.code !== done) {
+        if (error.code === 'REQUEST_TIMED_OUT') unknownOutcome = true
+        again = error
+        continue
+      }
+      open.delete(name)
+      results.set(name, error === undefined || (unknownOutcome && error.code === done) ? { name } : { name, error })
+    }
+    if (again === undefined) return
+    // The controller may be another by now.
+    context.metadata.refresh(again.message)
+    throw again
+  })
+  return names.map((name) => results.get(name) ?? { name })
 }
 
 /** The topics as the cluster sees them now. A missing one is left out. */
@@ -87,9 +123,9 @@ export async function describe(
   names: readonly string[],
   options: AdminCallOptions,
 ): Promise<TopicView[]> {
-  return retryingCall(context, `describing ${names.join(', ')}`, options, async () => {
-    await context.metadata.require(names)
-    const view = await context.metadata.refreshed('describe topics')
+  return retryingCall(context, `describing ${names.join(', ')}`, options, async (remainingMs) => {
+    await context.metadata.require(names, remainingMs)
+    const view = await context.metadata.refreshed('describe topics', remainingMs)
     return names.flatMap((name) => {
       const topic = view.topic(name)
       if (topic === undefined || topic.error === 'UNKNOWN_TOPIC_OR_PARTITION') return []

@@ -14,9 +14,12 @@ const special: ReadonlyMap<number, Outcome> = new Map<number, Outcome>([
   [errorCodes.NONE, 'delivered'],
   // An earlier try was written and its answer lost.
   [errorCodes.DUPLICATE_SEQUENCE_NUMBER, 'delivered'],
-  // Written by the leader, not by enough replicas in time.
-  [errorCodes.REQUEST_TIMED_OUT, 'retryMaybe'],
-  [errorCodes.NOT_ENOUGH_REPLICAS_AFTER_APPEND, 'retryMaybe'],
+  // Said before the leader appends anything. All other retriable errors can also come after it: a leader that has
+  // appended and then loses its office while it waits for replicas answers NOT_LEADER_OR_FOLLOWER.
+  [errorCodes.NOT_ENOUGH_REPLICAS, 'retry'],
+  [errorCodes.LEADER_NOT_AVAILABLE, 'retry'],
+  [errorCodes.UNKNOWN_TOPIC_OR_PARTITION, 'retry'],
+  [errorCodes.UNKNOWN_TOPIC_ID, 'retry'],
   [errorCodes.MESSAGE_TOO_LARGE, 'split'],
   [errorCodes.RECORD_LIST_TOO_LARGE, 'split'],
   [errorCodes.OUT_OF_ORDER_SEQUENCE_NUMBER, 'sequence'],
@@ -29,5 +32,5 @@ const special: ReadonlyMap<number, Outcome> = new Map<number, Outcome>([
 
 /** What to do about a partition's error code in a Produce response. */
 export function outcomeOf(errorCode: number): Outcome {
-  return special.get(errorCode) ?? (kafkaError(errorCode).retriable ? 'retry' : 'failed')
+  return special.get(errorCode) ?? (kafkaError(errorCode).retriable ? 'retryMaybe' : 'failed')
 }

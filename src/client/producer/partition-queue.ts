@@ -204,10 +204,9 @@ export class PartitionQueue {
     this.#again(batch, error)
   }
 
-  /** The broker refuses it for good. */
+  /** The broker refuses it for good. (An earlier try may have been written all the same.) */
   refused(batch: ProducerBatch, error: MillraceError): void {
     this.inFlight -= 1
-    batch.maybeWritten = false
     this.#giveUp(batch, error)
   }
 

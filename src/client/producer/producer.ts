@@ -34,6 +34,8 @@ export interface ProducerContext {
   readonly metadata: Metadata
   readonly retryBackoffMs: number
   readonly retryBackoffMaxMs: number
+  /** Called once when the producer needs nothing of its client any more. */
+  readonly onClosed: (producer: Producer) => void
 }
 
 type ProducerState =
@@ -62,6 +64,7 @@ export class Producer implements AsyncDisposable {
   readonly #routes = new Map<string, TopicRoute>()
   readonly #sinks = new Map<number, Sink>()
   readonly #unfollow: () => void
+  readonly #onClosed: (producer: Producer) => void
   readonly #scratch = Buffer.allocUnsafeSlow(scratchBytes)
   readonly #smallRecord: number
   #state: ProducerState = { at: 'open' }
@@ -79,7 +82,8 @@ export class Producer implements AsyncDisposable {
 
   /** Use `client.producer()`. Throws OptionError. */
   constructor(context: ProducerContext, options: ProducerOptions | undefined) {
-    const { links, metadata, retryBackoffMs, retryBackoffMaxMs } = context
+    const { links, metadata, retryBackoffMs, retryBackoffMaxMs, onClosed } = context
+    this.#onClosed = onClosed
     this.#options = resolveProducerOptions(options)
     this.#scope = links.scope
     this.#links = links
@@ -480,6 +484,7 @@ export class Producer implements AsyncDisposable {
       this.#metadata.untrack(route.name)
     }
     for (const waiter of this.#readyWaiters.splice(0)) waiter.reject(error)
+    this.#onClosed(this)
   }
 
   async #close(timeoutMs: number): Promise<void> {
