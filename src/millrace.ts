@@ -123,7 +123,7 @@ export class Millrace implements AsyncDisposable {
       ])
     }
     this.#scope = scope ?? defaultScope(nodeFs())
-    this.#storage = storage ?? memoryEngine()
+    this.#storage = storage ?? memoryEngine({ random: this.#scope.random })
   }
 
   /**
