@@ -11,7 +11,9 @@ import { ConsumerRecord } from './record.ts'
 
 /** A part of one partition: what `take()` returns. */
 export interface FetchedChunk {
+  /** Its topic. */
   readonly topic: string
+  /** Its partition, from 0 on. */
   readonly partition: number
   /** Position before the chunk: its records have this offset or a higher one. */
   readonly from: number

@@ -18,6 +18,7 @@ import type { ClientPort } from './port.ts'
 import { Reading, type StartingPoint } from './reading.ts'
 import type { ConsumerRecord } from './record.ts'
 
+/** Reads partitions, assigned by hand or by a group. Made by `client.consumer()`. */
 export class Consumer implements AsyncDisposable {
   readonly #port: ClientPort
   readonly #options: Resolved<ConsumerOptions>
@@ -153,6 +154,7 @@ export class Consumer implements AsyncDisposable {
     }
   }
 
+  /** Hands out records of these partitions again. */
   resume(partitions: readonly TopicPartition[]): void {
     this.#use()
     for (const { topic, partition } of partitions) {

@@ -5,7 +5,9 @@ import { partitionName } from './partition-map.ts'
 /** Base of errors about one partition: the others go on; this one rests until `seek`, `unassign` or a new assignment. */
 export class PartitionError extends MillraceError {
   override readonly name: string = 'PartitionError'
+  /** Its topic. */
   readonly topic: string
+  /** Its partition, from 0 on. */
   readonly partition: number
   /** The position the partition rests at, -1 when it has none. */
   readonly offset: number

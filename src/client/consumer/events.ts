@@ -3,6 +3,7 @@ import type { MillraceError } from '../../base/errors.ts'
 import type { GroupEvent } from '../group/events.ts'
 import type { TopicPartition } from './partition-map.ts'
 
+/** One event of a consumer's `onEvent`, told apart by `type`. */
 export type ConsumerEvent =
   /** A fetch failed as a whole and is repeated after `delayMs`. */
   | {
@@ -67,4 +68,5 @@ export type ConsumerEvent =
   | { readonly type: 'commit-failed'; readonly cause: unknown }
   | { readonly type: 'group'; readonly event: GroupEvent }
 
+/** Why a position was looked up anew. */
 export type ResetReason = 'no-offset' | 'out-of-range' | 'truncated' | 'recreated' | 'seek'

@@ -6,7 +6,9 @@ import { assignorsRow } from '../group/options.ts'
 import type { ConsumerEvent } from './events.ts'
 import type { TopicPartition } from './partition-map.ts'
 
+/** Where a partition without a valid position begins; `error`: it does not. */
 export type StartFrom = 'earliest' | 'latest' | 'error'
+/** Whether records of open and aborted transactions are seen. */
 export type Isolation = 'read_committed' | 'read_uncommitted'
 
 /** Options of a consumer; all have defaults. */

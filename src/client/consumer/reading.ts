@@ -22,6 +22,7 @@ import { Watchdog } from './watchdog.ts'
 
 /** Where a partition is to start. Without an offset `startFrom` decides. */
 export interface StartingPoint extends TopicPartition {
+  /** Of the first record wanted. */
   readonly offset?: number | 'earliest' | 'latest'
   /** Leader epoch of the record before `offset`, if known: a log that was truncated since is noticed. */
   readonly leaderEpoch?: number

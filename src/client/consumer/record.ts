@@ -8,9 +8,13 @@ import type { RecordCursor } from '../../protocol/record-view.ts'
 /** Shared by all records without headers. */
 export const noHeaders: readonly Header[] = Object.freeze([])
 
+/** One received record. */
 export class ConsumerRecord {
+  /** Its topic. */
   readonly topic: string
+  /** Its partition, from 0 on. */
   readonly partition: number
+  /** Within the partition. */
   readonly offset: number
   /** Milliseconds since 1970: the producer's, or the broker's append time, as the topic says. */
   readonly timestamp: number
@@ -77,11 +81,18 @@ export class ConsumerRecord {
 
 /** A record on its own. */
 export interface DetachedRecord {
+  /** Its topic. */
   readonly topic: string
+  /** Its partition, from 0 on. */
   readonly partition: number
+  /** Within the partition. */
   readonly offset: number
+  /** Milliseconds since 1970. */
   readonly timestamp: number
+  /** Its own copy. */
   readonly key: Buffer | null
+  /** Its own copy. */
   readonly value: Buffer | null
+  /** In order, duplicates kept. */
   readonly headers: readonly Header[]
 }

@@ -21,6 +21,7 @@ export const fatalGroupErrors: readonly KafkaErrorName[] = [...remedies.keys()]
 /** The membership is over. `code` is Kafka's name of the error, or `ERR_GROUP_LISTENER`, `ERR_ASSIGNOR`. Not retriable. */
 export class GroupError extends MillraceError {
   override readonly name = 'GroupError'
+  /** The group whose membership is over. */
   readonly groupId: string
   constructor(code: string, groupId: string, message: string, cause?: unknown) {
     super(code, `group ${groupId}: ${message}`, { cause })

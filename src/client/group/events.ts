@@ -2,6 +2,7 @@
 import type { TopicPartition } from '../consumer/partition-map.ts'
 import type { MembershipState } from './membership.ts'
 
+/** One event of a membership's observer, told apart by `type`. */
 export type GroupEvent =
   /** The state changed. */
   | { readonly type: 'state'; readonly groupId: string; readonly state: MembershipState }

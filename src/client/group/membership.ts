@@ -9,11 +9,13 @@ import type { TopicPartition } from '../consumer/partition-map.ts'
 
 /** Who the member is at this moment; goes into commits. */
 export interface GroupMetadata {
+  /** As given in the options. */
   readonly groupId: string
   /** '' while the coordinator gave none. */
   readonly memberId: string
   /** -1 while there is none. */
   readonly generation: number
+  /** Null: a dynamic member. */
   readonly instanceId: string | null
 }
 
@@ -60,6 +62,7 @@ export interface GroupListener {
   onError(fatal: MillraceError): void
 }
 
+/** A position of a group in one partition. */
 export interface OffsetToCommit extends TopicPartition {
   /** Offset of the next record to process. */
   readonly offset: number
@@ -69,22 +72,27 @@ export interface OffsetToCommit extends TopicPartition {
   readonly metadata?: string
 }
 
+/** What became of one partition's commit. */
 export interface CommitResult extends TopicPartition {
   /** 'NONE': committed. */
   readonly error: KafkaErrorName
 }
 
+/** What a group has committed for one partition. */
 export interface CommittedOffset extends TopicPartition {
   /** -1: nothing was committed. */
   readonly offset: number
   /** -1: unknown. */
   readonly leaderEpoch: number
+  /** The text that was committed with it. */
   readonly metadata: string
 }
 
+/** Options of `committed`; all have defaults. */
 export interface CommittedOptions {
   /** Wait for transactions that have offsets pending (KIP-447). Default true. */
   readonly requireStable?: boolean
+  /** Gives up the look-up. */
   readonly signal?: AbortSignal
 }
 
@@ -92,6 +100,7 @@ export interface CommittedOptions {
 export interface GroupMembership extends AsyncDisposable {
   /** Enters the group and stays in it until `leave`, `close` or a fatal error. */
   join(): void
+  /** Where the member stands now. */
   readonly state: MembershipState
   /** The identity as of now: read it when sending, never keep it. */
   metadata(): GroupMetadata

@@ -6,13 +6,17 @@ import type { TopicPartition } from '../../consumer/partition-map.ts'
 
 /** A member as its leader sees it. */
 export interface AssignorMember {
+  /** Given by the coordinator; another one after each start of a dynamic member. */
   readonly memberId: string
+  /** The name of a static member; null: it is dynamic. */
   readonly instanceId: string | null
+  /** What it subscribes to. */
   readonly topics: readonly string[]
   /** What it had in `generation`: a hint for sticky assignors. */
   readonly owned: readonly TopicPartition[]
   /** Generation of `owned`, -1 none. */
   readonly generation: number
+  /** Where it runs, if it says so. */
   readonly rackId: string | null
   /** What the assignor of the member put in. */
   readonly userData: Buffer | null
@@ -20,7 +24,9 @@ export interface AssignorMember {
 
 /** What a member gets. */
 export interface MemberAssignment {
+  /** In any order. */
   readonly partitions: readonly TopicPartition[]
+  /** Handed to the member's `assigned`. Default none. */
   readonly userData?: Buffer | null
 }
 

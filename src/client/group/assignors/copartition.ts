@@ -6,6 +6,7 @@
 import type { TopicPartition } from '../../consumer/partition-map.ts'
 import { type Assignor, type AssignorMember, inStableOrder, type MemberAssignment, subscribersOf } from './assignor.ts'
 
+/** Gives one member the same partition number of every topic; numbers stay where they were as far as the balance allows. */
 export const copartition: Assignor = {
   name: 'copartition',
   protocol: 'eager',

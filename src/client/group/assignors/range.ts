@@ -6,6 +6,7 @@
 import type { TopicPartition } from '../../consumer/partition-map.ts'
 import { type Assignor, inStableOrder, type MemberAssignment, subscribersOf } from './assignor.ts'
 
+/** Gives each topic's partitions in consecutive ranges, as Java's RangeAssignor does. */
 export const range: Assignor = {
   name: 'range',
   protocol: 'eager',
