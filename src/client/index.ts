@@ -1,6 +1,6 @@
 /** The client room's door: `millrace/client`. */
 export { AbortError, ClosedError, MillraceError, OptionError, TimeoutError } from '../base/errors.ts'
-export { FrameError, NetworkError, type NetworkErrorCode } from '../net/errors.ts'
+export { FrameError, NetworkError, type NetworkErrorCode } from '../net/index.ts'
 export { BrokerError, type KafkaErrorName, ProtocolError, type Recovery } from '../protocol/errors.ts'
 export { VersionError } from '../protocol/versions.ts'
 export { Admin } from './admin/admin.ts'

@@ -8,10 +8,13 @@ export type ConfigResource = { readonly topic: string } | { readonly broker: num
 
 /** One setting. */
 export interface ConfigEntry {
+  /** Kafka's name, `cleanup.policy`. */
   readonly name: string
   /** Null: not set, or kept from view. */
   readonly value: string | null
+  /** Cannot be changed while the broker runs. */
   readonly readOnly: boolean
+  /** A password or the like: its value is kept from view. */
   readonly sensitive: boolean
 }
 

@@ -8,6 +8,7 @@ import { askLeaders, byTopic } from './leaders.ts'
 /** Which offset: the log's first, the next to be written, or the first at or after a time (milliseconds since 1970). */
 export type OffsetSpec = 'earliest' | 'latest' | number
 
+/** The offset that was asked for. */
 export interface FoundOffset {
   /** −1: no record at or after that time. */
   readonly offset: number
@@ -17,6 +18,7 @@ export interface FoundOffset {
 
 /** A partition and the leader epoch whose end is asked for. */
 export interface EpochQuestion extends TopicPartition {
+  /** As records or positions carry it. */
   readonly leaderEpoch: number
 }
 

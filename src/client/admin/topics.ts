@@ -9,6 +9,7 @@ import { type AdminCallOptions, type AdminContext, retryingCall } from './contex
 
 /** A topic to be created. */
 export interface NewTopic {
+  /** 1 to 249 of a–z, A–Z, 0–9, `.`, `_`, `-`. */
   readonly name: string
   /** −1: the broker's default (`num.partitions`). */
   readonly partitions: number

@@ -69,7 +69,8 @@ function applyRecords(cursor: Cursor, bytes: Buffer, answer: PartitionAnswer): b
 
 /** Size of the batch that begins at `at` and was cut off. */
 function wholeBatch(bytes: Buffer, at: number): number {
-  return bytes.length - at < LOG_OVERHEAD ? LOG_OVERHEAD : LOG_OVERHEAD + readInt32(bytes, at + BATCH_LENGTH_AT)
+  if (bytes.length - at < LOG_OVERHEAD) return LOG_OVERHEAD
+  return Math.min(LOG_OVERHEAD + readInt32(bytes, at + BATCH_LENGTH_AT), 0x7fffffff)
 }
 
 function applyError(cursor: Cursor, errorCode: number, policy: AnswerPolicy): void {

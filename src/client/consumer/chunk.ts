@@ -194,6 +194,7 @@ export class ChunkCursor extends RecordCursor {
     this.#limits = { maxDecompressedBytes }
   }
 
+  /** Goes to the next record; false at the end. Throws a PartitionError for bytes that cannot be read. */
   override next(): boolean {
     try {
       for (;;) {

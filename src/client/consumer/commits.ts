@@ -7,7 +7,13 @@ import { MillraceError } from '../../base/errors.ts'
 import type { Resolved } from '../../base/options.ts'
 import { sleep, type TimerHandle } from '../../base/scope.ts'
 import { GroupOffsets } from '../group/commit.ts'
-import type { CommitResult, CommittedOffset, CommittedOptions, OffsetToCommit } from '../group/membership.ts'
+import type {
+  CommitResult,
+  CommittedOffset,
+  CommittedOptions,
+  GroupMetadata,
+  OffsetToCommit,
+} from '../group/membership.ts'
 import { errorCodes, kafkaError, type KafkaErrorName } from '../../protocol/errors.ts'
 import type { Cursor } from './cursor.ts'
 import type { ConsumerEvent } from './events.ts'
@@ -17,6 +23,7 @@ import type { ClientPort } from './port.ts'
 
 /** Who sends commits: a membership, or GroupOffsets without an identity. */
 export interface Committer {
+  metadata(): GroupMetadata
   commitOnce(offsets: readonly OffsetToCommit[]): Promise<readonly CommitResult[]>
   committed(partitions: readonly TopicPartition[], options?: CommittedOptions): Promise<readonly CommittedOffset[]>
 }
@@ -80,8 +87,14 @@ export class Commits {
   async commit(offsets: readonly OffsetToCommit[] = this.#processed(undefined)): Promise<void> {
     const { scope } = this.#port
     const backoff = new Backoff(scope.random, this.#options.retryBackoffMs, this.#options.retryBackoffMaxMs)
+    const { memberId, generation } = this.#committer.metadata()
     let left = offsets
     while (left.length > 0) {
+      // These offsets are of a generation; repeated in the next one they could set back another member's progress.
+      const now = this.#committer.metadata()
+      if (now.memberId !== memberId || now.generation !== generation) {
+        throw new CommitError(left.map(({ topic, partition }) => ({ topic, partition, error: 'ILLEGAL_GENERATION' })))
+      }
       let refused: readonly CommitResult[] = []
       try {
         const results = await this.#committer.commitOnce(left)

@@ -14,6 +14,7 @@ import type { Cursor } from './cursor.ts'
 import { LogTruncatedError, PartitionRefusedError } from './errors.ts'
 import { byTopic, PartitionMap } from './partition-map.ts'
 import type { ClientPort } from './port.ts'
+import { isPassing } from './source.ts'
 
 export interface PositionsContext {
   readonly port: ClientPort
@@ -29,6 +30,8 @@ type Kind = 'list-offsets' | 'validate'
 
 /** ListOffsets' special timestamps. */
 const timestampOf = { latest: -1, earliest: -2 } as const
+/** How long the broker may look in remote storage, milliseconds. */
+const remoteTimeoutMs = 30_000
 const undefinedEpoch = -1
 const undefinedOffset = -1
 
@@ -108,6 +111,11 @@ export class Positions {
       if (kind === 'list-offsets') await this.#listOffsets(node, cursors, current)
       else await this.#validate(node, cursors, current)
     } catch (cause) {
+      if (this.#closed) return
+      if (!isPassing(cause)) {
+        this.#context.crash(cause)
+        return
+      }
       failure = describeError(cause)
     }
     for (const cursor of cursors) this.#asked.delete(cursor)
@@ -126,7 +134,7 @@ export class Positions {
       })),
     }))
     const { port, committedOnly } = this.#context
-    const input = { replicaId: -1, isolationLevel: committedOnly ? 1 : 0, topics }
+    const input = { replicaId: -1, isolationLevel: committedOnly ? 1 : 0, topics, timeoutMs: remoteTimeoutMs }
     const response = await port.request(listOffsets, { node }, input, { lane: 'control', minVersion: 2 })
     for (const { name, partitions } of response.topics) {
       for (const answer of partitions) {

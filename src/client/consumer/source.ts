@@ -5,9 +5,10 @@
  * to cursors. Idea: franz-go's source.
  */
 import { Backoff } from '../../base/backoff.ts'
+import { MillraceError } from '../../base/errors.ts'
 import { Pump } from '../../base/pump.ts'
 import { fetch } from '../../protocol/api/fetch.ts'
-import { kafkaError } from '../../protocol/errors.ts'
+import { kafkaError, ProtocolError } from '../../protocol/errors.ts'
 import type { RequestInput, ResponseOf } from '../../protocol/schema.ts'
 import { ZERO_UUID } from '../../protocol/uuid.ts'
 import type { LaneName } from '../events.ts'
@@ -187,9 +188,14 @@ export class Source {
       else this.#answered(answer, asked, ids, hurries)
     } catch (cause) {
       this.#inFlight[at] = false
-      if (!this.#closed) this.#failed(cause, asked)
+      if (this.#closed) return
+      if (!isPassing(cause)) {
+        this.#context.crash(cause)
+        return
+      }
+      this.#failed(cause, asked)
     }
-    if (!this.#closed) this.#pump.poke()
+    this.#pump.poke()
   }
 
   #answered(
@@ -233,4 +239,9 @@ export class Source {
     policy.event({ type: 'fetch-failed', node: this.node, attempt: this.#backoff.attempts, delayMs, cause })
     policy.refreshMetadata(`a fetch from broker ${this.node} failed`)
   }
+}
+
+/** Whether trying again may help: what the network does, and bytes that were spoilt on the way. */
+export function isPassing(cause: unknown): boolean {
+  return cause instanceof MillraceError && (cause.retriable || cause instanceof ProtocolError)
 }

@@ -20,7 +20,7 @@ import { GroupOffsets } from './commit.ts'
 import { Coordinator } from './coordinator.ts'
 import { GroupError, listenerError } from './errors.ts'
 import { Heartbeats, type HeartbeatVerdict } from './heartbeats.ts'
-import { type Candidate, joinLane, Joining, type JoinOutcome } from './joining.ts'
+import { type Candidate, Joining, type JoinOutcome } from './joining.ts'
 import { Leader } from './leader.ts'
 import type {
   CommitResult,
@@ -61,6 +61,7 @@ export class ClassicMembership implements GroupMembership {
   readonly #options: ResolvedGroupOptions
   readonly #coordinator: Coordinator
   readonly #joining: Joining
+  readonly #lane: string
   readonly #leader: Leader
   readonly #heartbeats: Heartbeats
   readonly #offsets: GroupOffsets
@@ -91,14 +92,15 @@ export class ClassicMembership implements GroupMembership {
     this.#options = resolveGroupOptions(options)
     this.#topics = [...this.#options.topics]
     this.#coordinator = new Coordinator(port, this.#options.groupId)
-    this.#joining = new Joining(this.#coordinator, this.#options)
-    this.#leader = new Leader(port, this.#options, (why) => this.#interruptBy({ kind: 'rebalance', why }))
+    this.#lane = `join:${this.#options.groupId}:${port.scope.random.bytes(4).toString('hex')}`
+    this.#joining = new Joining(this.#coordinator, this.#options, this.#lane)
+    this.#leader = new Leader(port, this.#options, (why) => this.#hear({ kind: 'rebalance', why }))
     this.#heartbeats = new Heartbeats(
       port,
       this.#coordinator,
       this.#options,
       () => this.metadata(),
-      (verdict) => this.#interruptBy(verdict),
+      (verdict) => this.#hear(verdict),
     )
     this.#offsets = new GroupOffsets(port, () => this.metadata(), this.#options)
   }
@@ -347,6 +349,11 @@ export class ClassicMembership implements GroupMembership {
 
   // Interrupts, from timers and answers
 
+  /** What was said about the last generation means nothing while the next is being joined. */
+  #hear(verdict: HeartbeatVerdict): void {
+    if (verdict.kind === 'fatal' || this.#state.at !== 'joining') this.#interruptBy(verdict)
+  }
+
   #interruptBy(verdict: HeartbeatVerdict): void {
     if (verdict.kind === 'fatal') this.#fatal ??= verdict.error
     else if (verdict.kind === 'lost' && this.#state.at === 'revoking') this.#lose(verdict)
@@ -412,7 +419,7 @@ export class ClassicMembership implements GroupMembership {
     this.#leader.stop()
     this.#heartbeats.forget()
     this.#become('', -1)
-    this.#port.closeLane(joinLane(this.#options.groupId))
+    this.#port.closeLane(this.#lane)
   }
 
   // Helpers

@@ -35,6 +35,10 @@ export class GroupOffsets {
     this.#options = options
   }
 
+  metadata(): GroupMetadata {
+    return this.#identity()
+  }
+
   /** One OffsetCommit. A partition that the answer leaves out counts as UNKNOWN_SERVER_ERROR. */
   async commitOnce(offsets: readonly OffsetToCommit[]): Promise<readonly CommitResult[]> {
     if (offsets.length === 0) return []

@@ -50,10 +50,13 @@ export interface Candidate {
 export class Joining {
   readonly #coordinator: Coordinator
   readonly #options: ResolvedGroupOptions
+  readonly #lane: string
 
-  constructor(coordinator: Coordinator, options: ResolvedGroupOptions) {
+  /** Joins and syncs wait at the broker: `lane` is the member's own, so that not even a member of the same client waits for it. */
+  constructor(coordinator: Coordinator, options: ResolvedGroupOptions, lane: string) {
     this.#coordinator = coordinator
     this.#options = options
+    this.#lane = lane
   }
 
   /** Rejects with GroupError (fatal), or with what the transport says. */
@@ -163,11 +166,6 @@ export class Joining {
 
   /** The coordinator answers when all members are here, at the latest after the rebalance time-out. */
   #patiently(signal: AbortSignal): PortRequestOptions {
-    return { lane: joinLane(this.#options.groupId), extraWaitMs: this.#options.rebalanceTimeoutMs, signal }
+    return { lane: this.#lane, extraWaitMs: this.#options.rebalanceTimeoutMs, signal }
   }
-}
-
-/** Joins and syncs wait at the broker: they have sockets of their own. */
-export function joinLane(groupId: string): string {
-  return `join:${groupId}`
 }
