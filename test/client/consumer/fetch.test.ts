@@ -9,6 +9,7 @@ import {
 import { fetch } from '../../../src/protocol/api/fetch.ts'
 import type { KafkaErrorName } from '../../../src/protocol/errors.ts'
 import type { RequestOf } from '../../../src/protocol/schema.ts'
+import { VersionError } from '../../../src/protocol/versions.ts'
 import { ZERO_UUID } from '../../../src/protocol/uuid.ts'
 import { rejects, suite } from '../../support/suite.ts'
 import type { SeenRequest } from '../support/fake-port.ts'
@@ -391,6 +392,20 @@ test(
     )
     log.serve()
     assert.equal(await readSome(c, 1), ['t/0:0'])
+  }),
+)
+
+test(
+  'what no repetition can mend ends the consumer, and take() says so for good',
+  inWorld(async ({ world, port, log, consumer }) => {
+    log.topic('t', 1)
+    port.on(fetch, () => new VersionError('the broker speaks Fetch 99 only'))
+    const c = consumer()
+    c.assign([{ topic: 't', partition: 0, offset: 0 }])
+    await world.sleep(100)
+    for (let i = 0; i < 2; i++) assert.throws(() => c.take(), /Fetch 99/)
+    await c.wait()
+    assert.is(port.seen(fetch).length, 1)
   }),
 )
 

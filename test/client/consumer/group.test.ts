@@ -1,6 +1,7 @@
 /** Consumers in groups on the embedded broker, in virtual time: joins, leaves, crashes, restarts, commits, moves. */
 import * as assert from 'uvu/assert'
 import { Client } from '../../../src/client/client.ts'
+import { CommitError } from '../../../src/client/consumer/commits.ts'
 import type { Consumer } from '../../../src/client/consumer/consumer.ts'
 import type { ConsumerEvent } from '../../../src/client/consumer/events.ts'
 import type { ConsumerOptions } from '../../../src/client/consumer/options.ts'
@@ -421,6 +422,40 @@ test(
     await stage.shared([two], 2)
     assert.ok(world.now - before < 2_000, `${world.now - before} ms`)
     await two.close()
+  }),
+)
+
+test(
+  'two members in one client do not wait for each other at the broker',
+  onStage({ t: 2 }, async (stage, world) => {
+    const one = stage.member()
+    const second = one.client.consumer({ groupId: 'g', sessionTimeoutMs: 6_000, maxWaitMs: 100 })
+    second.subscribe(['t'])
+    const two = { ...one, consumer: second }
+    const before = world.now
+    await stage.shared([one, two], 2)
+    assert.ok(world.now - before < 2_000, `${world.now - before} ms`)
+    await one.close()
+  }),
+)
+
+test(
+  'a commit that is being repeated when the generation ends is given up, not carried into the next',
+  onStage({ t: 1 }, async (stage, world) => {
+    await stage.produce('t', 0, ['0', '1'])
+    const member = stage.member({ read: false, autoCommitIntervalMs: 0 })
+    await take(member.consumer)
+    stage.cluster.faults.answer('OffsetCommit', 'COORDINATOR_LOAD_IN_PROGRESS', { times: Infinity })
+    const committing = rejects(member.consumer.commit([{ topic: 't', partition: 0, offset: 1 }]))
+    await world.sleep(500)
+    member.consumer.subscribe(['t']) // a rebalance
+    const refused = await world.within('the commit is given up', 10_000, committing)
+    assert.instance(refused, CommitError)
+    assert.is((refused as CommitError).code, 'ILLEGAL_GENERATION')
+    stage.cluster.faults.clear()
+    await world.sleep(2_000)
+    assert.is(stage.committed().get(0), undefined)
+    await member.close()
   }),
 )
 
