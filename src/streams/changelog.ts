@@ -90,12 +90,15 @@ export class Changelog implements DeliveryObserver {
     return this.#unrepaired[0]?.from ?? this.position
   }
 
+  /** The log ends there, while nothing of ours is on its way. */
+  endsAt(offset: number): void {
+    if (offset <= this.position) return
+    this.#found({ from: this.position, to: offset })
+    this.position = offset
+  }
+
   delivered(_topic: string, _partition: number, baseOffset: number, count: number): void {
-    if (baseOffset > this.position) {
-      const range = { from: this.position, to: baseOffset }
-      this.#unrepaired.push({ ...range, stage: 'found' })
-      this.#foreign(range)
-    }
+    if (baseOffset > this.position) this.#found({ from: this.position, to: baseOffset })
     // A duplicate that the broker recognised may come without an offset (−1): its records lie where they were first put.
     this.position = baseOffset < 0 ? this.position + count : Math.max(this.position, baseOffset + count)
     this.pending -= count
@@ -106,5 +109,10 @@ export class Changelog implements DeliveryObserver {
     this.pending -= count
     this.failure ??= error
     this.#changed()
+  }
+
+  #found(range: ForeignRange): void {
+    this.#unrepaired.push({ ...range, stage: 'found' })
+    this.#foreign(range)
   }
 }

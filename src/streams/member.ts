@@ -9,6 +9,7 @@ import type { Resolved } from '../base/options.ts'
 import { sleep, type TimerHandle } from '../base/scope.ts'
 import { Span } from '../storage/index.ts'
 import { Changelog, type ForeignRange } from './changelog.ts'
+import { ChangelogWatch } from './changelog-watch.ts'
 import { type CommitOutcome, Committer } from './committer.ts'
 import { StreamsError } from './errors.ts'
 import { readForeignKeys } from './foreign-writes.ts'
@@ -72,6 +73,7 @@ export class Member {
   readonly #runner: TaskRunner
   readonly #taskHost: TaskHost
   readonly #running: Promise<void>
+  readonly #watch: ChangelogWatch
   #checkpointTimer: TimerHandle | undefined
   /** The group has answered since the last revocation; an assignment may be empty. */
   #hasAssignment = false
@@ -137,6 +139,13 @@ export class Member {
     this.#runner = runner
     this.#taskHost = this.#makeTaskHost(producer, runner)
     this.#running = runner.run().catch(crash)
+    this.#watch = new ChangelogWatch({
+      scheduler: kafka.scope.scheduler,
+      intervalMs: sessionTimeoutMs,
+      changelogs: () => runner.tasks.flatMap((task) => task.tables.map(({ changelog }) => changelog)),
+      ends: (partitions) => kafka.listOffsets(partitions, 'latest', this.#host.signal),
+      failed: crash,
+    })
     this.#armCheckpoints()
     membership.join()
   }
@@ -161,6 +170,7 @@ export class Member {
     const partitions = [...this.#runner.tasks.map((task) => task.partition), ...this.#starting.keys()]
     await this.#giveUp(partitions, timeoutMs)
     if (this.#checkpointTimer !== undefined) scheduler.clearTimer(this.#checkpointTimer)
+    this.#watch.stop()
     this.#committer.close()
     // What is still on its way after the last checkpoint's time will not be committed: there is nothing to wait for.
     const leftMs = Math.max(0, deadline - scheduler.monotonic())

@@ -72,4 +72,16 @@ test('a foreign write found during the repair of another', () => {
   assert.is(write(5, 1), 6)
 })
 
+test('a log that has grown while nothing was written is foreign too', () => {
+  const { changelog, foreign, write } = open(4)
+  changelog.endsAt(4)
+  assert.equal(foreign, [])
+  changelog.endsAt(6)
+  assert.equal(foreign, [{ from: 4, to: 6 }])
+  assert.is(changelog.storePosition(), 4)
+  changelog.reasserted(foreign[0]!)
+  assert.is(write(6, 2), 8)
+  assert.is(foreign.length, 1)
+})
+
 test.run()
