@@ -7,7 +7,7 @@
 import * as assert from 'uvu/assert'
 import type { Consumer } from '../../src/client/consumer/consumer.ts'
 import { Client } from '../../src/client/index.ts'
-import { suite } from '../support/suite.ts'
+import { rejects, suite } from '../support/suite.ts'
 import { SimCluster } from './cluster.ts'
 import type { Process } from './process.ts'
 import type { SeededRandom } from './random.ts'
@@ -391,5 +391,35 @@ async function body(world: World, tally: Tally): Promise<void> {
 test('nothing lost, nothing doubled, everything in order and consumed', async () => {
   await simulate('client', { seeds: 400 }, body)
 })
+
+/** Answers that may come although the leader has appended, and one that ends a batch whose first try may be in the log. */
+const unsure = [
+  'NOT_LEADER_OR_FOLLOWER',
+  'REQUEST_TIMED_OUT',
+  'KAFKA_STORAGE_ERROR',
+  'TOPIC_AUTHORIZATION_FAILED',
+] as const
+for (const error of unsure) {
+  test(`a sequence that may be in the log is not given to another record (${error})`, async () => {
+    await simulate(`sequence after ${error}`, { seeds: 3 }, async (world) => {
+      const cluster = await SimCluster.start(world, { nodes: 1, topics: { [topic]: 1 } })
+      const { scope } = world.process('producer')
+      const client = new Client({ ...clientOptions, brokers: cluster.brokers, scope })
+      traceWire(world)
+      const producer = client.producer({ deliveryTimeoutMs: 5000 })
+      await producer.send({ topic, value: 'before' })
+      if (error === 'TOPIC_AUTHORIZATION_FAILED') {
+        cluster.faults.cut('Produce', 'after')
+        cluster.faults.answer('Produce', error, { topic, skip: 1 })
+      } else cluster.faults.answer('Produce', error, { topic, when: 'after', times: Number.POSITIVE_INFINITY })
+      await rejects(world.within('the first fails', 10_000, producer.send({ topic, value: 'given up' })))
+      cluster.faults.clear()
+      await world.within('the second is sent', 20_000, producer.send({ topic, value: 'after' }))
+      const values = cluster.broker.records(topic, 0).map((record) => String(record.value))
+      assert.ok(values.includes('after'), `acknowledged, but not in the log: ${values.join()}`)
+      await client.close()
+    })
+  })
+}
 
 test.run()

@@ -56,6 +56,25 @@ export async function simulate(
   return tally
 }
 
+/** Runs a deliberately broken `body` until it is caught; returns how. Fails when it never is. */
+export async function simulateBroken(
+  name: string,
+  options: SimulateOptions,
+  body: (world: World, tally: Tally) => Promise<void>,
+): Promise<string> {
+  for (let seed = 1; seed <= options.seeds; seed++) {
+    const world = new World(seed, options)
+    try {
+      await world.run(() => body(world, new Map()))
+    } catch (cause) {
+      const message = cause instanceof Error ? cause.message : String(cause)
+      console.log(`${name}: caught with seed ${seed}: ${message.slice(0, 160)}`)
+      return message
+    }
+  }
+  throw new Error(`${name}: not caught in ${options.seeds} seeds: the simulation proves nothing about it`)
+}
+
 /** The stacks of an error and of its causes. */
 function stackOf(cause: unknown): string {
   if (!(cause instanceof Error)) return String(cause)
