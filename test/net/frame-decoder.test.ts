@@ -57,7 +57,7 @@ for (const way of ['push', 'target'] as const) {
         }
       }
       assert.is(frames.length, sent.length, `round ${round}`)
-      sent.forEach((frame, i) => assert.ok(frame.equals(frames[i]!), `round ${round}, frame ${i}`))
+      for (const [i, frame] of sent.entries()) assert.ok(frame.equals(frames[i]!), `round ${round}, frame ${i}`)
       assert.is(budget.usedBytes, 0, 'nothing is held between frames')
     }
   })

@@ -446,7 +446,7 @@ export class Producer implements AsyncDisposable {
     }
     const error = topic?.error
     if (error === undefined) {
-      if (topic !== undefined && topic.partitions.some((partition) => partition.leader < 0)) this.#lookAgain(route)
+      if (topic?.partitions.some((partition) => partition.leader < 0) === true) this.#lookAgain(route)
       return
     }
     if (route.isWaiting) {
