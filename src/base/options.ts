@@ -32,7 +32,8 @@ export function bool(row: { default: boolean }): OptionRow<boolean> {
 export function oneOf<const T extends string>(words: readonly T[], row: { default: NoInfer<T> }): OptionRow<T> {
   return {
     default: row.default,
-    check: (value) => (words.includes(value as T) ? undefined : `must be one of ${words.map((w) => `'${w}'`).join(', ')}`),
+    check: (value) =>
+      words.includes(value as T) ? undefined : `must be one of ${words.map((w) => `'${w}'`).join(', ')}`,
   }
 }
 
@@ -41,7 +42,9 @@ export function text(row: { default: string; rule?: RegExp; says?: string }): Op
   return {
     default: row.default,
     check: (value) =>
-      typeof value === 'string' && (row.rule === undefined || row.rule.test(value)) ? undefined : (row.says ?? 'must be a string'),
+      typeof value === 'string' && (row.rule === undefined || row.rule.test(value))
+        ? undefined
+        : (row.says ?? 'must be a string'),
   }
 }
 

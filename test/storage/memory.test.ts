@@ -196,7 +196,10 @@ test('a job for an order that was given up ends', async () => {
   while (!job.step(1000));
   put(store, 'new', '1')
   store.writer().commit()
-  assert.equal([...store.entries()].map(([key]) => key.toString()), ['key 8999', 'new'])
+  assert.equal(
+    [...store.entries()].map(([key]) => key.toString()),
+    ['key 8999', 'new'],
+  )
 })
 
 test('keys whose hashes collide are kept apart', () => {
