@@ -346,6 +346,24 @@ test(
   }),
 )
 
+test(
+  'a late answer to a heartbeat of the last generation loses nothing in the next',
+  inGroup({}, async ({ world, port, member, told, stable }) => {
+    member.join()
+    await stable()
+    port.on(heartbeat, async (request) => {
+      if (request.generationId > 1) return { throttleTimeMs: 0, errorCode: 0 }
+      await world.sleep(2_000)
+      return { throttleTimeMs: 0, errorCode: errorCodes.UNKNOWN_MEMBER_ID }
+    })
+    await world.sleep(1_500)
+    member.subscribe(['t'])
+    await stable(1)
+    await world.sleep(5_000)
+    assert.equal(told, ['assigned 0,1', 'revoked 0,1', 'assigned 0,1'])
+  }),
+)
+
 for (const [error, id] of [
   ['ILLEGAL_GENERATION', 'm1'],
   ['UNKNOWN_MEMBER_ID', ''],
