@@ -91,11 +91,14 @@ export class Member {
     this.#inputs = host.inputs
     const { kafka, requestTimeoutMs, options } = host
     const { sessionTimeoutMs } = options
+    // A record that is appended in the lease's last moment has this long to arrive before the session can end; later it
+    // must not be sent any more, because the partition may have another owner.
+    const marginMs = Math.floor(Math.min(requestTimeoutMs, sessionTimeoutMs / 2))
     const crash = (cause: unknown): void => this.#host.fail(cause)
     const producer = kafka.producer({
       partitioner: options.partitioner,
       compression: options.compression,
-      deliveryTimeoutMs: sessionTimeoutMs,
+      deliveryTimeoutMs: marginMs,
       maxBufferedBytes: options.maxProducerBytes,
     })
     const consumer = kafka.consumer({ isolation: 'read_committed', startFrom: 'error' })
@@ -121,12 +124,7 @@ export class Member {
     const runner = new TaskRunner({
       scheduler: kafka.scope.scheduler,
       consumer,
-      lease: new Lease(
-        kafka.scope.scheduler,
-        membership,
-        sessionTimeoutMs,
-        Math.min(requestTimeoutMs, sessionTimeoutMs / 2),
-      ),
+      lease: new Lease(kafka.scope.scheduler, membership, sessionTimeoutMs, marginMs),
       maxInboxBytes: options.maxInboxBytes,
       inputOf: (topic) => inputNumbers.get(topic) ?? -1,
       leaseLapsed: () => this.#host.event({ kind: 'leaseLapsed' }),
