@@ -2,7 +2,8 @@
  * Lease: may this member still write? Offset commits are fenced by the coordinator, produced records are not: a process
  * that was stopped for longer than its session must not write to partitions that have a new owner. So a task writes only
  * while the last heartbeat the coordinator answered was sent recently enough that a request sent now still arrives before
- * the session can end there: now − sent < sessionTimeoutMs − requestTimeoutMs.
+ * the membership can end there: now − sent < membershipMs − requestTimeoutMs, where membershipMs is the session time-out, or
+ * the rebalance time-out if that is shorter: a rebalance may have begun right after the heartbeat.
  * Reads the membership; owns nothing but the one renewal under way.
  */
 import type { Scheduler } from '../base/scope.ts'
@@ -17,12 +18,12 @@ export class Lease {
   constructor(
     scheduler: Scheduler,
     membership: Pick<GroupMembership, 'lastHeartbeatSentAt' | 'heartbeatNow'>,
-    sessionTimeoutMs: number,
+    membershipMs: number,
     requestTimeoutMs: number,
   ) {
     this.#scheduler = scheduler
     this.#membership = membership
-    this.#validMs = sessionTimeoutMs - requestTimeoutMs
+    this.#validMs = membershipMs - requestTimeoutMs
   }
 
   /** Reads the clock: call once per slice, not per record. */

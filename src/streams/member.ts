@@ -93,7 +93,9 @@ export class Member {
     const { sessionTimeoutMs } = options
     // A record that is appended in the lease's last moment has this long to arrive before the session can end; later it
     // must not be sent any more, because the partition may have another owner.
-    const marginMs = Math.floor(Math.min(requestTimeoutMs, sessionTimeoutMs / 2))
+    // (The group also goes on without a member that has not rejoined within the rebalance time-out.)
+    const membershipMs = Math.min(sessionTimeoutMs, options.rebalanceTimeoutMs)
+    const marginMs = Math.floor(Math.min(requestTimeoutMs, membershipMs / 2))
     const crash = (cause: unknown): void => this.#host.fail(cause)
     const producer = kafka.producer({
       partitioner: options.partitioner,
@@ -124,7 +126,7 @@ export class Member {
     const runner = new TaskRunner({
       scheduler: kafka.scope.scheduler,
       consumer,
-      lease: new Lease(kafka.scope.scheduler, membership, sessionTimeoutMs, marginMs),
+      lease: new Lease(kafka.scope.scheduler, membership, membershipMs, marginMs),
       maxInboxBytes: options.maxInboxBytes,
       inputOf: (topic) => inputNumbers.get(topic) ?? -1,
       leaseLapsed: () => this.#host.event({ kind: 'leaseLapsed' }),
