@@ -6,7 +6,7 @@
  */
 import { assert } from '../base/assert.ts'
 import type { TimerHandle } from '../base/scope.ts'
-import type { StorageEngine, Store } from '../storage/index.ts'
+import type { StorageEngine, Store, StoreDirectory } from '../storage/index.ts'
 import { StreamsError } from './errors.ts'
 import type { KafkaPort } from './port.ts'
 import { checkpointState, topicIdOf } from './store-state.ts'
@@ -32,6 +32,8 @@ export class TableRegistry {
   readonly #engine: StorageEngine
   readonly #lingerMs: number
   readonly #stores = new Map<string, OpenStore>()
+  /** Stores whose time is over and that are not closed yet. */
+  readonly #closingStores = new Map<string, Promise<void>>()
   readonly #followed = new Map<string, Followed>()
   readonly #closed = new AbortController()
   #restorer: TableReader | undefined
@@ -54,9 +56,12 @@ export class TableRegistry {
       open.linger = undefined
       return open.store
     }
-    const store = this.#engine.open({ group, table: topic, partition })
-    this.#stores.set(name, { store, users: 1, linger: undefined })
-    store.catch(() => this.#stores.delete(name))
+    const store = this.#openStore(name, { group, table: topic, partition })
+    const opened: OpenStore = { store, users: 1, linger: undefined }
+    this.#stores.set(name, opened)
+    store.catch(() => {
+      if (this.#stores.get(name) === opened) this.#stores.delete(name)
+    })
     return store
   }
 
@@ -68,8 +73,20 @@ export class TableRegistry {
     open.users = 0
     open.linger = this.#kafka.scope.scheduler.setTimer(this.#lingerMs, () => {
       this.#stores.delete(name)
-      void open.store.then((store) => store.close())
+      const closing = open.store
+        .then((store) => store.close())
+        .finally(() => {
+          if (this.#closingStores.get(name) === closing) this.#closingStores.delete(name)
+        })
+      this.#closingStores.set(name, closing)
+      closing.catch(() => {}) // whoever opens the store next is told
     })
+  }
+
+  /** Opens a store, after the one that is being closed in the same place. */
+  async #openStore(name: string, directory: StoreDirectory): Promise<Store> {
+    await this.#closingStores.get(name)
+    return this.#engine.open(directory)
   }
 
   /**
