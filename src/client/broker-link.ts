@@ -62,6 +62,7 @@ class Lane {
   /** Not before this time is dialled (after a failure) or sent (after a throttle), monotonic milliseconds. */
   #notBefore = 0
   #throttledUntil = 0
+  #throttleTimer: TimerHandle | undefined
   #lastFailure: unknown
 
   constructor(link: BrokerLink, name: LaneName, context: LinkContext) {
@@ -106,6 +107,7 @@ class Lane {
     const state = this.#state
     this.#state = { at: 'closed' }
     if (state.at === 'pausing') this.#context.scope.scheduler.clearTimer(state.timer)
+    if (this.#throttleTimer !== undefined) this.#context.scope.scheduler.clearTimer(this.#throttleTimer)
     const reason = new ClosedError('the client')
     if (state.at === 'dialling') state.abort.abort(reason)
     if (state.at === 'ready') state.connection.close(reason)
@@ -143,9 +145,7 @@ class Lane {
         },
       }
       this.#waiters.add(waiter)
-      if (state.at === 'ready') {
-        scheduler.setTimer(this.#throttledUntil - scheduler.monotonic(), () => this.#advance())
-      } else this.#advance()
+      this.#advance()
     })
   }
 
@@ -153,7 +153,15 @@ class Lane {
   #advance(): void {
     const state = this.#state
     if (state.at === 'ready') {
-      if (this.#throttledUntil > this.#context.scope.scheduler.monotonic()) return
+      const { scheduler } = this.#context.scope
+      const waitMs = this.#throttledUntil - scheduler.monotonic()
+      if (waitMs > 0) {
+        this.#throttleTimer ??= scheduler.setTimer(waitMs, () => {
+          this.#throttleTimer = undefined
+          this.#advance()
+        })
+        return
+      }
       const waiters = this.#waiters
       this.#waiters = new Set()
       for (const waiter of waiters) waiter.go(state.connection)
@@ -241,7 +249,8 @@ class Lane {
   #obeyThrottle(api: string, response: unknown): void {
     const throttleMs = (response as { readonly throttleTimeMs?: number }).throttleTimeMs ?? 0
     if (throttleMs <= 0) return
-    this.#throttledUntil = this.#context.scope.scheduler.monotonic() + throttleMs
+    const until = this.#context.scope.scheduler.monotonic() + throttleMs
+    this.#throttledUntil = Math.max(this.#throttledUntil, until)
     notify(this.#context.onEvent, { type: 'throttled', node: this.#link.node, api, throttleMs })
   }
 }

@@ -117,6 +117,18 @@ export class ClusterView {
     return this.#topics.get(topic)?.partitions[index]
   }
 
+  /** The next view with what a broker said of one partition's leader, or this one when that is no news. */
+  withLeader(topic: string, partition: PartitionView, nodes: readonly NodeView[]): ClusterView {
+    const known = this.#topics.get(topic)
+    const before = known?.partitions[partition.index]
+    if (known === undefined || before === undefined || partition.leaderEpoch <= before.leaderEpoch) return this
+    const allNodes = new Map(this.#nodes)
+    for (const node of nodes) if (!allNodes.has(node.id)) allNodes.set(node.id, node)
+    const topics = new Map(this.#topics)
+    topics.set(topic, { ...known, partitions: known.partitions.with(partition.index, partition) })
+    return new ClusterView(this.version + 1, this.clusterId, this.controller, allNodes, topics)
+  }
+
   /** The next view. Topics for which `keep` is false are forgotten unless the news has them. */
   merge(news: ClusterNews, keep: (topic: string) => boolean): ClusterView {
     const sameCluster = this.clusterId === null || news.clusterId === null || this.clusterId === news.clusterId

@@ -15,7 +15,7 @@ import { BrokerError, errorCodes } from '../protocol/errors.ts'
 import type { ResponseOf } from '../protocol/schema.ts'
 import { ZERO_UUID } from '../protocol/uuid.ts'
 import type { BrokerLinks } from './broker-link.ts'
-import { ClusterView } from './cluster-view.ts'
+import { ClusterView, type NodeView, type PartitionView } from './cluster-view.ts'
 
 export interface MetadataOptions {
   readonly metadataMaxAgeMs: number
@@ -97,6 +97,19 @@ export class Metadata {
   refreshed(why: string, timeoutMs?: number): Promise<ClusterView> {
     if (this.#closed) return Promise.reject(new ClosedError('the client'))
     return this.#wait([], why, timeoutMs)
+  }
+
+  /**
+   * A broker that refused a request named the new leader (KIP-951): believed if its epoch is newer than ours. `nodes`:
+   * brokers that the answer introduced.
+   */
+  learnLeader(topic: string, partition: PartitionView, nodes: readonly NodeView[]): void {
+    if (this.#closed || partition.leader < 0) return
+    const next = this.#view.withLeader(topic, partition, nodes)
+    if (next === this.#view) return
+    for (const node of nodes) this.#links.learn(node.id, node.host, node.port)
+    if (this.#links.node(partition.leader) === undefined) return
+    this.#show(next, [`${topic}/${partition.index} is led by broker ${partition.leader}`])
   }
 
   /** Follows a topic until `untrack` was called as often. */
@@ -235,8 +248,16 @@ export class Metadata {
       })),
     }))
     const { clusterId, controllerId } = response
-    this.#view = this.#view.merge({ clusterId, controller: controllerId, nodes, topics }, (t) => this.#topics.has(t))
+    const news = { clusterId, controller: controllerId, nodes, topics }
     for (const node of nodes) this.#links.learn(node.id, node.host, node.port)
+    this.#show(
+      this.#view.merge(news, (topic) => this.#topics.has(topic)),
+      why,
+    )
+  }
+
+  #show(view: ClusterView, why: readonly string[]): void {
+    this.#view = view
     notify(this.#links.context.onEvent, { type: 'metadata', version: this.#view.version, why })
     for (const listener of [...this.#listeners]) listener(this.#view)
   }

@@ -263,6 +263,28 @@ test('a throttled lane is silent for as long as the broker said', () =>
     assert.is(events.filter(({ type }) => type === 'throttled').length, 3)
   }))
 
+test('a throttle that is extended while somebody waits is obeyed to its end', () =>
+  inWorld(async ({ client, peer, world }) => {
+    const calls: PeerCall[] = []
+    peer.on(heartbeat, (_request, call) => {
+      calls.push(call)
+      return 'silent'
+    })
+    const answers = [1, 2].map(() => client.request(heartbeat, anyNode, beat, { lane: 'x' }))
+    await world.until('both are there', () => calls.length === 2)
+    calls[0]!.answer({ throttleTimeMs: 500, errorCode: 0 })
+    await answers[0]
+    const third = client.request(heartbeat, anyNode, beat, { lane: 'x' })
+    await world.sleep(100)
+    calls[1]!.answer({ throttleTimeMs: 2000, errorCode: 0 })
+    await answers[1]
+    const from = world.now
+    await world.until('the third has left', () => calls.length === 3)
+    assert.ok(world.now - from >= 1990, `${world.now - from} ms`)
+    calls[2]!.answer({ throttleTimeMs: 0, errorCode: 0 })
+    await third
+  }))
+
 test('an idle connection is closed and opened again when needed', () =>
   inWorld(
     async ({ client, peer, world, events }) => {

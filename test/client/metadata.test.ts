@@ -145,6 +145,28 @@ test('view: another cluster id starts from nothing', () => {
   assert.is(second.topic('t')?.partitions[0]?.leader, 2)
 })
 
+const hints: { name: string; said: readonly [number, number, number]; after: string; news: boolean }[] = [
+  { name: 'a newer leader is believed', said: [0, 2, 6], after: '2@6', news: true },
+  { name: 'the same epoch is no news', said: [0, 2, 5], after: '1@5', news: false },
+  { name: 'an older epoch is no news', said: [0, 2, 4], after: '1@5', news: false },
+  { name: 'a partition nobody heard of is no news', said: [9, 2, 6], after: '1@5', news: false },
+]
+for (const { name, said, after, news } of hints) {
+  test(`view: a hint with a refusal: ${name}`, () => {
+    const topics = [{ errorCode: 0, name: 't', id: idA, partitions: [{ index: 0, leader: 1, leaderEpoch: 5 }] }]
+    const first = ClusterView.empty().merge({ clusterId: 'c', controller: 1, nodes: [], topics }, () => true)
+    const [index, leader, leaderEpoch] = said
+    const node = { id: 2, host: 'h', port: 1, rack: null }
+    const second = first.withLeader('t', { index, leader, leaderEpoch }, [node])
+    const at = second.partition('t', 0)!
+    assert.is(`${at.leader}@${at.leaderEpoch}`, after)
+    assert.is(second !== first, news)
+    assert.is(second.node(2) !== undefined, news)
+    assert.is(second.topicById(idA)?.partitions[0], at)
+    assert.is(first.partition('t', 0)?.leader, 1)
+  })
+}
+
 for (const name of ['__proto__', 'constructor', 'toString', '..', 'x'.repeat(249)]) {
   test(`view: a topic called ${name.slice(0, 12)} is a topic like any other`, () => {
     const empty = ClusterView.empty()

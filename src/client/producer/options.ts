@@ -1,7 +1,7 @@
 /** Options of a producer: what they mean, their units, defaults and bounds. */
 import type { MillraceError } from '../../base/errors.ts'
 import { OptionError } from '../../base/errors.ts'
-import { bool, custom, int, oneOf, type OptionTable, type Resolved, resolveOptions } from '../../base/options.ts'
+import { bool, custom, int, type OptionTable, oneOf, type Resolved, resolveOptions } from '../../base/options.ts'
 import { type CompressionName, compressionNames } from '../../protocol/compression/codec.ts'
 import { codecOf } from '../../protocol/compression/codecs.ts'
 

@@ -39,6 +39,8 @@ type PartitionAnswer = ResponseOf<typeof produce>['responses'][number]['partitio
 
 const acksCode = { all: -1, leader: 1, none: 0 } as const
 const lane = 'produce'
+/** Batches are closed for at most so long in one go, milliseconds. */
+const sliceMs = 4
 /** The last version that names topics. */
 const namedVersion = 12
 
@@ -91,10 +93,15 @@ export class Sink implements Outbox {
       return
     }
     this.#busy = true
+    const until = this.#host.scope.scheduler.monotonic() + sliceMs
     while (this.#sent.size < this.#host.options.maxInFlight) {
-      const sent = this.#collect(slotFreed)
+      const sent = this.#collect(slotFreed, until)
       if (sent === undefined) break
       this.#send(sent)
+      if (this.#host.scope.scheduler.monotonic() < until) continue
+      // Checksums and codecs take their time: the event loop has its turn, then it goes on.
+      this.#host.work()
+      break
     }
     this.#busy = false
   }
@@ -132,7 +139,9 @@ export class Sink implements Outbox {
   #unreachable(cause: unknown): boolean {
     if (!(cause instanceof MillraceError) || !cause.retriable) {
       // No other try will do: batches are taken and get the error as the answer.
-      for (let sent = this.#collect(true); sent !== undefined; sent = this.#collect(true)) {
+      for (;;) {
+        const sent = this.#collect(true, Number.POSITIVE_INFINITY)
+        if (sent === undefined) break
         this.#sent.add(sent)
         this.#lost(sent, cause)
       }
@@ -143,7 +152,7 @@ export class Sink implements Outbox {
     return true
   }
 
-  #collect(slotFreed: boolean): Sent | undefined {
+  #collect(slotFreed: boolean, until: number): Sent | undefined {
     const now = this.#host.scope.scheduler.monotonic()
     let room = this.#host.options.maxRequestBytes
     let sent: Sent | undefined
@@ -167,7 +176,7 @@ export class Sink implements Outbox {
       this.#queues.delete(queue)
       if (queue.hasWork) this.#queues.add(queue)
       room -= batch.bytes!.length
-      if (room <= 0) break
+      if (room <= 0 || this.#host.scope.scheduler.monotonic() >= until) break
     }
     return sent
   }
@@ -222,6 +231,7 @@ export class Sink implements Outbox {
           if (part !== undefined && !part.answered) this.#judge(part, answer)
         }
       }
+      this.#follow(sent, response)
     }
     for (const part of sent.parts) {
       if (part.answered) continue
@@ -230,6 +240,20 @@ export class Sink implements Outbox {
     }
     this.#busy = false
     this.drain(true)
+  }
+
+  /** Batches that came to the wrong broker need not wait for the metadata if the answer names the right one. */
+  #follow(sent: Sent, { responses, nodeEndpoints }: ResponseOf<typeof produce>): void {
+    const nodes = nodeEndpoints.map(({ nodeId, host, port, rack }) => ({ id: nodeId, host, port, rack }))
+    for (const { name, topicId, partitionResponses } of responses) {
+      for (const { index, errorCode, currentLeader } of partitionResponses) {
+        if (errorCode === 0 || currentLeader.leaderId < 0) continue
+        const queue = sent.topics.get(name === '' ? topicId : name)?.get(index)?.queue
+        if (queue === undefined) continue
+        const { leaderId: leader, leaderEpoch } = currentLeader
+        this.#host.metadata.learnLeader(queue.topic, { index, leader, leaderEpoch }, nodes)
+      }
+    }
   }
 
   #judge(part: Part, answer: PartitionAnswer): void {

@@ -143,6 +143,17 @@ for (const { name, make } of troubles) {
   }
 }
 
+test('an answer that names the new leader is followed without asking the cluster', () =>
+  producerWorld({ nodes: 2, client: { metadataMinAgeMs: 60_000 } }, async ({ producer, cluster, values, world }) => {
+    cluster.faults.moveLeader('t', 0, 1)
+    await producer.send(numbered(1)[0]!)
+    cluster.faults.moveLeader('t', 0, 2)
+    const started = world.now
+    await producer.sendBatch(numbered(10, 1))
+    assert.ok(world.now - started < 100, `${world.now - started} ms`)
+    assert.equal(values(), numbers(11))
+  }))
+
 // ---- giving up
 
 test('a batch that was never sent expires alone; the next ones keep their epoch', () =>
