@@ -44,6 +44,8 @@ export interface MemberHost {
   readonly signal: AbortSignal
   /** The joined tables of a partition; resolves when they and the lookups are recovered. */
   joinsOf(partition: number): Promise<ReadonlyMap<string, TableReads>>
+  /** The partition is not read any more: its joined tables need not be followed for it. */
+  leaveJoins(partition: number): void
   event(event: ProcessorEvent): void
   /** The member's phase may have changed. */
   changed(): void
@@ -296,6 +298,7 @@ export class Member {
       signal.throwIfAborted()
       this.#runTask(new Task(this.#taskHost, partition, tables, joins), starts)
     } catch (cause) {
+      this.#host.leaveJoins(partition)
       if (table !== undefined) registry.release(this.#host.graph.name, table.topic, partition)
       throw cause
     }
@@ -417,6 +420,7 @@ export class Member {
     const ended = this.#runner
       .until(() => task.inFlight === 0)
       .then(() => {
+        this.#host.leaveJoins(partition)
         for (const { table } of task.tables) this.#host.registry.release(this.#host.graph.name, table.topic, partition)
         if (this.#ending.get(partition) === ended) this.#ending.delete(partition)
       })

@@ -68,8 +68,8 @@ export class Processor implements AsyncDisposable {
   #member: Member | undefined
   #unwatch: (() => void) | undefined
   readonly #lookups = new Map<string, TableReads>()
-  /** Copies it follows for joins and lookups. */
-  readonly #copies: TableCopy[] = []
+  /** Copies it follows for joins and lookups, each with what ends listening to it. */
+  readonly #copies = new Map<TableCopy, () => void>()
   readonly #joins = new Map<string, (TableCopy | undefined)[]>()
 
   /** Throws GraphError for a group that contradicts itself and OptionError. Connects to nothing yet. */
@@ -212,10 +212,10 @@ export class Processor implements AsyncDisposable {
 
   async #follow(topic: string, partition: number): Promise<TableCopy> {
     const copy = await this.#host.registry.follow(topic, partition)
-    this.#copies.push(copy)
-    copy.onChange(() => {
+    const unlisten = copy.onChange(() => {
       if (copy.state.at === 'failed') this.#fail(this.#asError(copy.state.error))
     })
+    this.#copies.set(copy, unlisten)
     return copy
   }
 
@@ -232,6 +232,7 @@ export class Processor implements AsyncDisposable {
       lookups: this.#lookups,
       signal: this.#abort.signal,
       joinsOf: (partition) => this.#joinsOf(partition),
+      leaveJoins: (partition) => this.#leaveJoins(partition),
       event: (event) => notify(this.#options.onEvent, event),
       changed: () => this.#reportProgress(),
       partitionsGrew: () => this.#checkPartitionCounts(),
@@ -251,6 +252,21 @@ export class Processor implements AsyncDisposable {
       for (const copy of reads.copies) await copy?.whenRecovered()
     }
     return joins
+  }
+
+  #leaveJoins(partition: number): void {
+    for (const copies of this.#joins.values()) {
+      const copy = copies[partition]
+      if (copy === undefined) continue
+      copies[partition] = undefined
+      this.#unfollow(copy)
+    }
+  }
+
+  #unfollow(copy: TableCopy): void {
+    this.#copies.get(copy)?.()
+    this.#copies.delete(copy)
+    this.#host.registry.unfollow(copy)
   }
 
   // ── Errors and states ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -319,9 +335,8 @@ export class Processor implements AsyncDisposable {
 
   /** Gives everything back, in order: tasks, membership, producer, consumer, copies, connections. */
   async #release(host: ProcessorHost, timeoutMs: number): Promise<void> {
-    const { kafka, registry } = host
     await this.#member?.close(timeoutMs)
-    for (const copy of this.#copies) registry.unfollow(copy)
-    await kafka.close()
+    for (const copy of [...this.#copies.keys()]) this.#unfollow(copy)
+    await host.kafka.close()
   }
 }

@@ -291,7 +291,8 @@ export class Task implements CheckpointHost {
         key = entry.key
       }
     } catch (cause) {
-      return this.#fail('ERR_RECORD', `its key cannot be decoded: ${describeError(cause)}`, cause)
+      const remedy = "option key of defineGroup chooses the keys' codec"
+      return this.#fail('ERR_RECORD', `its key cannot be decoded: ${describeError(cause)} (${remedy})`, cause)
     }
     try {
       value = decodeFrom(edge.codec, cursor.bytes, cursor.valueFrom, cursor.valueTo)
