@@ -56,9 +56,8 @@ export class Changelog implements DeliveryObserver {
     valueFrom: number,
     valueTo: number,
   ): boolean {
-    this.pending += 1
     const deleted = valueFrom < 0
-    return this.#producer.append(
+    const room = this.#producer.append(
       this.topic,
       this.partition,
       timestamp,
@@ -71,6 +70,9 @@ export class Changelog implements DeliveryObserver {
       undefined,
       this,
     )
+    // Behind the call: a record that is too large for any request throws and never becomes pending.
+    this.pending += 1
+    return room
   }
 
   /** The keys of a foreign range were marked to be written again. */

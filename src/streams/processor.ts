@@ -169,7 +169,8 @@ export class Processor implements AsyncDisposable {
     const { kafka, createInputs } = this.#host
     const graph = this.#graph
     const { signal } = this.#abort
-    const given = [...graph.inputs, ...graph.joins, ...graph.lookups].map((edge) => edge.topic)
+    const edges = [...graph.inputs, ...graph.outputs, ...graph.joins, ...graph.lookups]
+    const given = edges.map((edge) => edge.topic)
     this.#enter({ at: 'waitingForTopics', reason: `looking up ${given.join(', ')}` })
     if (createInputs !== undefined) {
       const streams = [...graph.inputs, ...graph.outputs].map((edge) => ({
@@ -181,7 +182,7 @@ export class Processor implements AsyncDisposable {
     }
     const report = (reason: string): void => this.#enter({ at: 'waitingForTopics', reason })
     await waitForTopics(kafka, given, this.#options.missingTopicTimeoutMs, report, signal)
-    await kafka.metadata.require([...coPartitioned(graph), ...graph.outputs.map((edge) => edge.topic)])
+    await kafka.metadata.require(coPartitioned(graph))
     this.#partitionCount = sharedPartitionCount(kafka, graph)
     const own = []
     if (graph.table !== undefined) own.push(tableTopicOf(graph.table.topic, this.#partitionCount))

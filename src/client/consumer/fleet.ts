@@ -6,7 +6,7 @@ import { Backoff } from '../../base/backoff.ts'
 import { ZERO_UUID } from '../../protocol/uuid.ts'
 import { Alarm } from './alarm.ts'
 import type { Cursor } from './cursor.ts'
-import { TopicRecreatedError } from './errors.ts'
+import { PartitionRefusedError, TopicRecreatedError } from './errors.ts'
 import { Source, type SourceContext } from './source.ts'
 
 export class Fleet {
@@ -91,6 +91,15 @@ export class Fleet {
       cursor.leaderChanged(info.leaderEpoch)
     }
     if (source !== before) source?.add(cursor)
+    const error = topic?.error
+    if (error === 'INVALID_TOPIC_EXCEPTION' || error === 'TOPIC_AUTHORIZATION_FAILED') this.#refused(cursor, error)
+  }
+
+  /** Waiting would be for ever: the user is told, once until the next seek. */
+  #refused(cursor: Cursor, error: string): void {
+    if (cursor.state.at === 'failed') return
+    const { topic, partition, position: offset } = cursor
+    cursor.fail(new PartitionRefusedError(error, 'tell the leader of', { topic, partition, offset }))
   }
 
   #recreated(cursor: Cursor): void {
