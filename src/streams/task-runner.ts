@@ -123,6 +123,8 @@ export class TaskRunner {
       if (one.paused && one.task.inboxBytes < this.#host.maxInboxBytes / 2) this.#pause(one, false)
       if (scheduler.monotonic() - began >= sliceMs) {
         await nextTurn(scheduler)
+        // The process may have been stopped meanwhile.
+        if (!this.#mayWrite()) return false
         this.#feed()
         began = scheduler.monotonic()
       }
