@@ -11,9 +11,9 @@ import { suite } from '../support/suite.ts'
 import { catalogue, nameOf } from './injection.ts'
 import { type State, topics } from './oracle.ts'
 import { type Broken, processorWorld } from './processor-run.ts'
-import { simulate, simulateBroken } from './seeds.ts'
+import { simDeadlineMs, simulate, simulateBroken } from './seeds.ts'
 
-const test = suite('simulation: checkpoints', { deadlineMs: 170_000 })
+const test = suite('simulation: checkpoints', { deadlineMs: simDeadlineMs() })
 
 test('the invariants hold in every world', async () => {
   const fired = new Set<string>()

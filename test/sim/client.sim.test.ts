@@ -11,11 +11,11 @@ import { rejects, suite } from '../support/suite.ts'
 import { SimCluster } from './cluster.ts'
 import type { Process } from './process.ts'
 import type { SeededRandom } from './random.ts'
-import { count, simulate, type Tally } from './seeds.ts'
+import { count, simDeadlineMs, simulate, type Tally } from './seeds.ts'
 import { traceWire } from './wire-trace.ts'
 import type { World } from './world.ts'
 
-const test = suite('simulation: producers and consumers', { deadlineMs: 150_000 })
+const test = suite('simulation: producers and consumers', { deadlineMs: simDeadlineMs() })
 const topic = 't'
 
 /** Retriable errors that a healthy cluster may answer at any time. */

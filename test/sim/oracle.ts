@@ -48,6 +48,14 @@ export function loopId(id: number): number {
   return id + 1_000_000
 }
 
+/** A topic of ids that is read bit by bit. */
+interface Followed {
+  /** partition → next offset to read. */
+  readonly next: Map<number, number>
+  /** id → how often. */
+  readonly ids: Map<number, number>
+}
+
 export class Oracle {
   readonly inputs: Input[] = []
   /** A stale instance wrote to a changelog: stores differ from it until it is repaired. */
@@ -61,8 +69,9 @@ export class Oracle {
   readonly #byPlace = new Map<string, Input>()
   /** partition → records of the changelog folded so far. */
   readonly #folds = new Map<number, { next: number; state: Map<string, number[]> }>()
-  /** partition → ids in the output topic, of all partitions together. */
-  readonly #outputs: { next: Map<number, number>; ids: Map<number, number> } = { next: new Map(), ids: new Map() }
+  /** Ids in the output and the loop topic, of all partitions together. */
+  readonly #outputs: Followed = { next: new Map(), ids: new Map() }
+  readonly #loops: Followed = { next: new Map(), ids: new Map() }
   /** topic/partition → committed offset at the last look. */
   readonly #committed = new Map<string, number>()
   /** topic/partition/generation → member. */
@@ -148,6 +157,9 @@ export class Oracle {
     if (this.outputs().get(input.id) === undefined && emits(input.behaviour)) {
       this.#fail(`${where} the output of ${input.id} is missing`)
     }
+    if (input.behaviour === 'loop' && !this.#follow(topics.loop, this.#loops).has(input.id)) {
+      this.#fail(`${where} the loop record of ${input.id} is missing`)
+    }
   }
 
   #deletedLater(input: Input): boolean {
@@ -175,13 +187,16 @@ export class Oracle {
 
   /** Id → how often it is in the output topic. */
   outputs(): Map<number, number> {
+    return this.#follow(topics.output, this.#outputs)
+  }
+
+  #follow(topic: string, { next, ids }: Followed): Map<number, number> {
     const { broker } = this.#cluster
-    const { next, ids } = this.#outputs
     for (let partition = 0; partition < this.#partitions; partition++) {
       const from = next.get(partition) ?? 0
-      const end = broker.offsets(topics.output, partition).next
+      const end = broker.offsets(topic, partition).next
       if (end === from) continue
-      for (const record of broker.records(topics.output, partition)) {
+      for (const record of broker.records(topic, partition)) {
         if (record.offset < from) continue
         const id = Number(record.value)
         ids.set(id, (ids.get(id) ?? 0) + 1)

@@ -401,7 +401,7 @@ class Run {
         return true
       }
       case 'stall':
-        process.stall(ms < 300 ? ms : 4000 + ms)
+        process.stall(ms < 200 ? ms : 1000 + 4 * ms)
         return true
       case 'isolate':
         world.isolate(process.name, ms)

@@ -12,6 +12,11 @@ export interface SimulateOptions extends WorldOptions {
 /** What a number of runs did, summed by name. */
 export type Tally = Map<string, number>
 
+/** A deadline for suites of simulations: that of a test run, longer when more seeds are asked for. */
+export function simDeadlineMs(): number {
+  return Math.max(170_000, Number(process.env['SIM_SEEDS'] ?? 0) * 170)
+}
+
 function seedList(count: number): number[] {
   const one = process.env['SEED']
   if (one !== undefined) return [whole('SEED', one)]
