@@ -161,6 +161,7 @@ export class Kafka {
     const log = openSync(join(node.dir, 'log'), 'a')
     const guard = spawn('sh', ['-c', script, 'sh', this.dataDir, ...java, join(node.dir, 'server.properties')], {
       stdio: ['pipe', 'pipe', log],
+      detached: true, // a signal to this process's group (Ctrl-C) is ours to act on, in order
     })
     closeSync(log)
     node.guard = guard
@@ -182,7 +183,7 @@ export class Kafka {
     void node.ended?.then(() => (ended = true))
     for (;;) {
       const known = await brokersKnownTo(node.port)
-      if (known >= this.#nodes.filter((other) => other.guard?.exitCode === null).length) return
+      if (known >= this.#nodes.filter(isRunning).length) return
       if (ended) throw new Error(`Kafka ${this.version} ended while starting:\n${this.log(node.id)}`)
       if (Date.now() > deadline)
         throw new Error(`Kafka ${this.version} did not answer in ${startDeadlineMs} ms:\n${this.log(node.id)}`)
@@ -196,8 +197,8 @@ export class Kafka {
   }
 
   async #end(node: Node, signal: NodeJS.Signals): Promise<void> {
-    if (node.guard === undefined || node.guard.exitCode !== null) return
-    if (node.pid === undefined) node.guard.stdin?.destroy()
+    if (!isRunning(node)) return
+    if (node.pid === undefined) node.guard?.stdin?.destroy()
     else process.kill(node.pid, signal)
     await node.ended
   }
@@ -213,6 +214,10 @@ export class Kafka {
     }
     rmSync(this.dataDir, { recursive: true, force: true })
   }
+}
+
+function isRunning({ guard }: Node): boolean {
+  return guard !== undefined && guard.exitCode === null && guard.signalCode === null
 }
 
 /** Small, quick and strict: no topic is created by itself, rebalances start at once, short sessions are allowed. */
