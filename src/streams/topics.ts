@@ -13,7 +13,9 @@ import type { KafkaPort, NewTopic, TopicPicture } from './port.ts'
 export async function createMissing(kafka: KafkaPort, topics: readonly NewTopic[]): Promise<void> {
   if (topics.length === 0) return
   await kafka.metadata.require(topics.map((topic) => topic.name))
-  const missing = topics.filter((topic) => !exists(kafka.metadata.view.topic(topic.name)))
+  // One topic may be asked for in several roles.
+  const once = new Map(topics.map((topic) => [topic.name, topic]))
+  const missing = [...once.values()].filter((topic) => !exists(kafka.metadata.view.topic(topic.name)))
   if (missing.length === 0) return
   try {
     await kafka.admin.createTopics(missing)
