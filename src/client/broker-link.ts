@@ -261,6 +261,8 @@ export class BrokerLink {
   #address: Address
   readonly #context: LinkContext
   readonly #lanes = new Map<LaneName, Lane>()
+  /** Lanes that were closed and whose sockets are not gone yet. */
+  readonly #closing = new Set<Promise<void>>()
 
   constructor(node: number, address: Address, context: LinkContext) {
     this.node = node
@@ -307,8 +309,11 @@ export class BrokerLink {
 
   /** Closes one lane's socket; the lane is gone until it is used again. */
   closeLane(name: LaneName): void {
-    void this.#lanes.get(name)?.close()
+    const lane = this.#lanes.get(name)
+    if (lane === undefined) return
     this.#lanes.delete(name)
+    const closing = lane.close().finally(() => this.#closing.delete(closing))
+    this.#closing.add(closing)
   }
 
   move(address: Address): void {
@@ -318,7 +323,7 @@ export class BrokerLink {
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#lanes.values()].map((lane) => lane.close()))
+    await Promise.all([...[...this.#lanes.values()].map((lane) => lane.close()), ...this.#closing])
   }
 
   #lane(name: LaneName): Lane {

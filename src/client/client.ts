@@ -12,7 +12,13 @@ import { Admin } from './admin/admin.ts'
 import type { AdminContext } from './admin/context.ts'
 import { find as findOffsets, type FoundOffset, type OffsetSpec } from './admin/offsets.ts'
 import { BrokerLinks, type LinkContext } from './broker-link.ts'
-import { Consumer, type ConsumerOptions, type PartitionMap, type TopicPartition } from './consumer/index.ts'
+import {
+  type ClientPort,
+  Consumer,
+  type ConsumerOptions,
+  type PartitionMap,
+  type TopicPartition,
+} from './consumer/index.ts'
 import { Coordinators } from './coordinators.ts'
 import type { LaneName } from './events.ts'
 import { ClassicMembership, type GroupMembership, type GroupOptions } from './group/index.ts'
@@ -115,12 +121,26 @@ export class Client implements AsyncDisposable {
   /** A consumer with sockets of its own, so that its long polls delay nobody. Throws OptionError. */
   consumer(options?: ConsumerOptions): Consumer {
     this.#consumers += 1
-    return this.#own(new Consumer(this, options, `fetch:${this.#consumers}`))
+    const lane = `fetch:${this.#consumers}`
+    const consumer: Consumer = this.#own(
+      new Consumer(
+        this.#portOf((closed) => closed === lane && this.#owned.delete(consumer)),
+        options,
+        lane,
+      ),
+    )
+    return consumer
   }
 
   /** A member of a group, without a consumer; `join()` enters the group. Throws OptionError. */
   group(options: GroupOptions): GroupMembership {
-    return this.#own(new ClassicMembership(this, options))
+    const membership: GroupMembership = this.#own(
+      new ClassicMembership(
+        this.#portOf(() => this.#owned.delete(membership)),
+        options,
+      ),
+    )
+    return membership
   }
 
   /** Topics and their configuration. */
@@ -165,6 +185,21 @@ export class Client implements AsyncDisposable {
       retryBackoffMs,
       retryBackoffMaxMs,
       request: (api, to, input, o) => this.request(api, to, input, o),
+    }
+  }
+
+  /** What a part needs of this client; `onLaneClosed` hears of its end. */
+  #portOf(onLaneClosed: (lane: LaneName) => void): ClientPort {
+    const { scope, metadata, coordinators } = this
+    return {
+      scope,
+      metadata,
+      coordinators,
+      request: (api, to, input, o) => this.request(api, to, input, o),
+      closeLane: (lane) => {
+        this.closeLane(lane)
+        onLaneClosed(lane)
+      },
     }
   }
 
