@@ -160,5 +160,8 @@ function mergeTopic(before: TopicView | undefined, news: ClusterNews['topics'][n
     const older = known !== undefined && partition.leaderEpoch >= 0 && partition.leaderEpoch < known.leaderEpoch
     partitions.push(older ? known : partition)
   }
+  // A topic never loses partitions: a broker that names fewer lags behind.
+  if (same && before.id === news.id && news.id !== ZERO_UUID)
+    partitions.push(...before.partitions.slice(partitions.length))
   return { name: news.name, id: news.id, partitions }
 }

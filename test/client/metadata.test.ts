@@ -89,6 +89,30 @@ const views: { name: string; before: Believed; news: Believed; after: string }[]
     after: '1@3 2@0',
   },
   {
+    name: 'fewer partitions of the same topic are a broker that lags behind',
+    before: {
+      id: idA,
+      leaders: [
+        [1, 3],
+        [2, 0],
+      ],
+    },
+    news: { id: idA, leaders: [[1, 4]] },
+    after: '1@4 2@0',
+  },
+  {
+    name: 'a topic made anew may have fewer partitions',
+    before: {
+      id: idA,
+      leaders: [
+        [1, 3],
+        [2, 0],
+      ],
+    },
+    news: { id: idB, leaders: [[1, 0]] },
+    after: '1@0',
+  },
+  {
     name: 'a topic that is gone has no partitions',
     before: { id: idA, leaders: [[1, 3]] },
     news: { id: zero, leaders: [], error: errorCodes.UNKNOWN_TOPIC_OR_PARTITION },

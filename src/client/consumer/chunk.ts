@@ -59,6 +59,9 @@ export interface ReadSettings {
 export interface ChunkOwner {
   /** Grows with every seek and truncation. */
   readonly lineage: number
+  readonly paused: boolean
+  /** Takes back an opened chunk; it is the next one again. */
+  putBack(rest: Chunk): void
   broken(lineage: number, error: PartitionError): void
   tellAgain(): void
   done(lineage: number, offset: number, leaderEpoch: number): void
@@ -81,6 +84,8 @@ export class Chunk implements FetchedChunk {
   #owner: ChunkOwner | undefined
   #maxDecompressedBytes = 0
   #detached = false
+  /** Opened before and put back: what is left is checked. */
+  #opened = false
 
   constructor(
     place: TopicPartition,
@@ -104,7 +109,7 @@ export class Chunk implements FetchedChunk {
     this.#aborted = aborted === null || aborted.length === 0 ? undefined : aborted
   }
 
-  /** Copies the bytes, once, so that the rest of the frame they came in can be freed. Only before `open`. */
+  /** Copies the bytes, once, so that the rest of the frame they came in can be freed. */
   detach(): void {
     if (this.#detached) return
     this.#detached = true
@@ -125,6 +130,8 @@ export class Chunk implements FetchedChunk {
     this.lineage = owner.lineage
     this.#owner = owner
     this.#maxDecompressedBytes = settings.maxDecompressedBytes
+    if (this.#opened) return undefined
+    this.#opened = true
     const batches = this.#batches
     const opened = openBatches(batches, settings.committedOnly ? this.#aborted : undefined, settings.checkCrc)
     this.#batches = opened.visible
@@ -158,9 +165,24 @@ export class Chunk implements FetchedChunk {
     return this.#owner !== undefined && this.#owner.lineage === this.lineage
   }
 
+  /** Whether the user paused the partition. */
+  get paused(): boolean {
+    return this.#owner?.paused ?? false
+  }
+
   /** The user is done with everything below `offset`. */
   done(offset: number): void {
     this.#owner?.done(this.lineage, offset, this.leaderEpoch)
+  }
+
+  /** Gives back what is left from `offset` on, to be handed out again later. Nothing when the position went elsewhere. */
+  putBack(offset: number): void {
+    if (this.#owner === undefined || !this.current) return
+    const rest = new Chunk(this, offset, this.#batches, null, this.byteLength, this)
+    rest.nextOffset = this.nextOffset
+    rest.leaderEpoch = this.leaderEpoch
+    rest.#opened = true
+    this.#owner.putBack(rest)
   }
 
   /** A batch turned out to be unreadable: the position goes back to it. Returns what to throw. */

@@ -18,7 +18,7 @@ import { errorCodes, kafkaError, type KafkaErrorName } from '../../protocol/erro
 import type { Cursor } from './cursor.ts'
 import type { ConsumerEvent } from './events.ts'
 import type { ConsumerOptions } from './options.ts'
-import { partitionName, type TopicPartition } from './partition-map.ts'
+import { PartitionMap, partitionName, type TopicPartition } from './partition-map.ts'
 import type { ClientPort } from './port.ts'
 
 /** Who sends commits: a membership, or GroupOffsets without an identity. */
@@ -153,9 +153,11 @@ export class Commits {
    */
   #processed(only: readonly TopicPartition[] | undefined): OffsetToCommit[] {
     const offsets: OffsetToCommit[] = []
+    const wanted = only === undefined ? undefined : new PartitionMap<true>()
+    for (const { topic, partition } of only ?? []) wanted?.set(topic, partition, true)
     for (const { topic, partition, processed, processedEpoch } of this.#cursors()) {
       if (processed < 0) continue
-      if (only?.some((p) => p.topic === topic && p.partition === partition) === false) continue
+      if (wanted?.has(topic, partition) === false) continue
       offsets.push({ topic, partition, offset: processed, leaderEpoch: processedEpoch })
     }
     return offsets

@@ -6,6 +6,7 @@
 import { ClosedError, MillraceError, OptionError } from '../../base/errors.ts'
 import { type Resolved, resolveOptions } from '../../base/options.ts'
 import type { CommittedOffset, OffsetToCommit } from '../group/membership.ts'
+import { groupFaults } from '../group/options.ts'
 import type { Chunk, FetchedChunk } from './chunk.ts'
 import { Commits } from './commits.ts'
 import type { Cursor } from './cursor.ts'
@@ -40,9 +41,9 @@ export class Consumer implements AsyncDisposable {
     this.#port = port
     this.#options = resolveOptions<ConsumerOptions>('consumer', consumerTable, options)
     const { groupId, groupInstanceId } = this.#options
-    if (groupId === '' && groupInstanceId !== '') {
-      throw new OptionError('consumer', ['groupInstanceId needs a groupId'])
-    }
+    const faults = groupFaults(this.#options)
+    if (groupId === '' && groupInstanceId !== '') faults.push('groupInstanceId needs a groupId')
+    if (faults.length > 0) throw new OptionError('consumer', faults)
     this.#lanes = [lane, `${lane}:beside`]
     this.#reading = new Reading(port, this.#options, this.#lanes, (cause) => this.#fail(cause))
     if (groupId !== '') {
@@ -53,7 +54,11 @@ export class Consumer implements AsyncDisposable {
         (event) => this.#reading.event(event),
       )
     }
-    this.#iterated = new Iterated(this, (progress) => this.#take(progress))
+    this.#iterated = new Iterated(
+      this,
+      (progress) => this.#take(progress),
+      (chunk, offset) => this.#putBack(chunk, offset),
+    )
   }
 
   // What to read
@@ -144,7 +149,10 @@ export class Consumer implements AsyncDisposable {
 
   // Positions
 
-  /** Stops fetching and delivering partitions; what is buffered is kept. Lasts over a rebalance that keeps the partition. */
+  /**
+   * Stops fetching and delivering partitions at once; what is buffered is kept, and so is the rest of a chunk that
+   * `records()` is in. A chunk that was taken is the caller's. Lasts over a rebalance that keeps the partition.
+   */
   pause(partitions: readonly TopicPartition[]): void {
     this.#use()
     for (const { topic, partition } of partitions) {
@@ -204,7 +212,8 @@ export class Consumer implements AsyncDisposable {
   // Commits
 
   /**
-   * Commits `offsets` (next offset to process), or everything that counts as processed. Retries what is transient.
+   * Commits `offsets` (next offset to process), or everything that counts as processed: chunks and records after which
+   * the next one was asked for, so not what the loop is working on. Retries what is transient.
    * Rejects with CommitError when a partition is refused, which after a rebalance is normal; with ConsumerUsageError
    * without `groupId`.
    */
@@ -273,6 +282,12 @@ export class Consumer implements AsyncDisposable {
     return chunk
   }
 
+  #putBack(chunk: Chunk, offset: number): void {
+    if (this.#hand?.chunk === chunk) this.#hand = undefined
+    chunk.done(offset)
+    chunk.putBack(offset)
+  }
+
   /** The cursors, with what is known about the progress of the chunk in the user's hands. */
   #settled(): Iterable<Cursor> {
     const hand = this.#hand
@@ -319,12 +334,14 @@ export class Consumer implements AsyncDisposable {
 
 /** Keeps the iterators' side off the public class. */
 class Iterated implements IteratedConsumer {
-  readonly take: (progress?: () => number) => Chunk | undefined
+  readonly take: IteratedConsumer['take']
+  readonly putBack: IteratedConsumer['putBack']
   readonly #consumer: Consumer
 
-  constructor(consumer: Consumer, take: (progress?: () => number) => Chunk | undefined) {
+  constructor(consumer: Consumer, take: IteratedConsumer['take'], putBack: IteratedConsumer['putBack']) {
     this.#consumer = consumer
     this.take = take
+    this.putBack = putBack
   }
 
   get closed(): boolean {

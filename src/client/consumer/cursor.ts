@@ -286,6 +286,12 @@ export class Cursor implements Feed<Chunk>, ChunkOwner {
     return chunk
   }
 
+  putBack(rest: Chunk): void {
+    this.#buffer.unshift(rest)
+    this.bufferedBytes += rest.byteLength
+    if (this.ready) this.#host.ready(this)
+  }
+
   /** A batch of a chunk handed out in `lineage` cannot be read: back to it, and rest. The caller throws the error. */
   broken(lineage: number, error: PartitionError): void {
     if (lineage === this.lineage && this.#state.at !== 'revoked') this.#restAt(error, true)

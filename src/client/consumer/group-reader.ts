@@ -5,10 +5,10 @@
 import type { MillraceError } from '../../base/errors.ts'
 import type { Resolved } from '../../base/options.ts'
 import { ClassicMembership } from '../group/classic.ts'
-import type { GroupListener, GroupMembership } from '../group/membership.ts'
+import type { CommittedOffset, GroupListener, GroupMembership } from '../group/membership.ts'
 import type { Commits } from './commits.ts'
 import type { ConsumerOptions } from './options.ts'
-import type { PartitionMap, TopicPartition } from './partition-map.ts'
+import { PartitionMap, type TopicPartition } from './partition-map.ts'
 import type { ClientPort } from './port.ts'
 import type { Reading } from './reading.ts'
 
@@ -52,11 +52,13 @@ export class GroupReader implements GroupListener {
 
   async onAssigned(added: readonly TopicPartition[]): Promise<void> {
     const { reading, commits, paused } = this.#parts
-    const committed = await commits.committed(added)
-    const kept = [...paused.keys()].filter((p) => !includes(added, p))
-    for (const { topic, partition } of kept) paused.delete(topic, partition)
+    const offsets = new PartitionMap<CommittedOffset>()
+    for (const found of await commits.committed(added)) offsets.set(found.topic, found.partition, found)
+    for (const { topic, partition } of [...paused.keys()]) {
+      if (!offsets.has(topic, partition)) paused.delete(topic, partition)
+    }
     for (const cursor of reading.add(added, (p) => paused.has(p.topic, p.partition))) {
-      const found = committed.find((c) => c.topic === cursor.topic && c.partition === cursor.partition)
+      const found = offsets.get(cursor.topic, cursor.partition)
       const offset = found === undefined || found.offset < 0 ? undefined : found.offset
       reading.place(cursor, offset, found?.leaderEpoch)
     }
@@ -88,8 +90,4 @@ export class GroupReader implements GroupListener {
     this.#parts.reading.remove(removed)
     this.#parts.reading.event({ type: 'unassigned', partitions: removed })
   }
-}
-
-function includes(partitions: readonly TopicPartition[], { topic, partition }: TopicPartition): boolean {
-  return partitions.some((p) => p.topic === topic && p.partition === partition)
 }

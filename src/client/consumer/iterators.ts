@@ -11,6 +11,8 @@ export interface IteratedConsumer {
   readonly closed: boolean
   /** `progress` says, when asked later, up to which offset the returned chunk was processed. */
   take(progress?: () => number): Chunk | undefined
+  /** The chunk taken last goes back from `offset` on; everything before is processed. */
+  putBack(chunk: Chunk, offset: number): void
   wait(signal?: AbortSignal): Promise<void>
 }
 
@@ -74,7 +76,8 @@ export class RecordIterator implements AsyncIterableIterator<ConsumerRecord> {
   next(): Promise<IteratorResult<ConsumerRecord>> {
     if (this.#ended || this.#consumer.closed) return ended()
     const record = this.#records[this.#at]
-    if (record !== undefined && this.#chunk?.current === true && this.#signal?.aborted !== true) {
+    const chunk = this.#chunk
+    if (record !== undefined && chunk !== undefined && chunk.current && !chunk.paused && !this.#aborted) {
       this.#at += 1
       return Promise.resolve({ value: record, done: false })
     }
@@ -91,8 +94,10 @@ export class RecordIterator implements AsyncIterableIterator<ConsumerRecord> {
   }
 
   async #next(): Promise<IteratorResult<ConsumerRecord>> {
+    if (this.#aborted) throw new AbortError('the iteration', this.#signal?.reason)
+    const left = this.#records[this.#at]
+    if (left !== undefined && this.#chunk?.paused === true) this.#consumer.putBack(this.#chunk, left.offset)
     for (;;) {
-      if (this.#signal?.aborted === true) throw new AbortError('the iteration', this.#signal.reason)
       const progress = (): number => this.#progress()
       const chunk = this.#consumer.take(progress)
       this.#chunk = chunk
@@ -109,6 +114,10 @@ export class RecordIterator implements AsyncIterableIterator<ConsumerRecord> {
       this.#at = 1
       return { value: first, done: false }
     }
+  }
+
+  get #aborted(): boolean {
+    return this.#signal?.aborted === true
   }
 
   /** Everything before the record that was handed out last. */

@@ -90,7 +90,7 @@ export class ClassicMembership implements GroupMembership {
   constructor(port: ClientPort, options: GroupOptions) {
     this.#port = port
     this.#options = resolveGroupOptions(options)
-    this.#topics = [...this.#options.topics]
+    this.#topics = [...new Set(this.#options.topics)]
     this.#coordinator = new Coordinator(port, this.#options.groupId)
     this.#lane = `join:${this.#options.groupId}:${port.scope.random.bytes(4).toString('hex')}`
     this.#joining = new Joining(this.#coordinator, this.#options, this.#lane)
@@ -202,7 +202,7 @@ export class ClassicMembership implements GroupMembership {
         this.#tellRebalanced(outcome.generation, startedAt)
         return outcome.generation
       }
-      why = 'the last attempt failed'
+      if (outcome.cause instanceof MillraceError) why = `after ${outcome.cause.code}`
       if (outcome.atOnce && attempt % 4 !== 0) continue
       const delayMs = backoff.next()
       const { groupId, onEvent } = this.#options

@@ -16,6 +16,8 @@ import type { EncodedAssignment } from './leader.ts'
 import type { ResolvedGroupOptions } from './options.ts'
 
 export const protocolType = 'consumer'
+/** Kafka's own clients cut it here (KIP-800). */
+const maxReasonLength = 255
 
 /** What the coordinator said to a join. */
 export type JoinOutcome =
@@ -76,7 +78,7 @@ export class Joining {
           name: assignor.name,
           metadata: this.#subscription(candidate, assignor),
         })),
-        reason: candidate.why,
+        reason: candidate.why.slice(0, maxReasonLength),
       },
       this.#patiently(signal),
     )

@@ -114,22 +114,29 @@ export interface ResolvedGroupOptions {
 /** Throws OptionError with every fault. */
 export function resolveGroupOptions(given: GroupOptions): ResolvedGroupOptions {
   const options = resolveOptions<GroupOptions>('group', groupTable, given)
-  const faults: string[] = []
+  const faults = groupFaults(options)
   if (options.groupId === '') faults.push('groupId is required')
-  const heartbeatIntervalMs = heartbeatInterval(options.heartbeatIntervalMs, options.sessionTimeoutMs)
-  if (heartbeatIntervalMs >= options.sessionTimeoutMs) {
-    faults.push('heartbeatIntervalMs must be below sessionTimeoutMs (a third of it is usual)')
-  }
   if (faults.length > 0) throw new OptionError('group', faults)
   return {
     ...options,
-    heartbeatIntervalMs,
+    heartbeatIntervalMs: heartbeatInterval(options),
     instanceId: options.groupInstanceId === '' ? null : options.groupInstanceId,
     rackId: options.rackId === '' ? null : options.rackId,
     assignors: options.assignors.map((choice) => (typeof choice === 'string' ? builtIn.get(choice)! : choice)),
   }
 }
 
-function heartbeatInterval(given: number, sessionTimeoutMs: number): number {
-  return given > 0 ? given : Math.min(3_000, Math.floor(sessionTimeoutMs / 3))
+interface Sessions {
+  readonly sessionTimeoutMs: number
+  readonly heartbeatIntervalMs: number
+}
+
+/** What does not fit together; consumers check it when they are made. */
+export function groupFaults(options: Sessions): string[] {
+  if (heartbeatInterval(options) < options.sessionTimeoutMs) return []
+  return ['heartbeatIntervalMs must be below sessionTimeoutMs (a third of it is usual)']
+}
+
+function heartbeatInterval({ heartbeatIntervalMs, sessionTimeoutMs }: Sessions): number {
+  return heartbeatIntervalMs > 0 ? heartbeatIntervalMs : Math.min(3_000, Math.floor(sessionTimeoutMs / 3))
 }

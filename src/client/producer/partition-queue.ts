@@ -140,6 +140,11 @@ export class PartitionQueue {
     if (this.hasWork) outbox.enlist(this)
   }
 
+  /** The partition's log is another one: it knows nothing of this producer. */
+  restarted(): void {
+    this.#proven = false
+  }
+
   /**
    * Takes the next batch to send, stamped, of at most `room` bytes; undefined when there is none now. `slotFreed`: an
    * answer has just arrived, so an open batch goes even if the partition has others in flight.

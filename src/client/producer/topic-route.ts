@@ -34,6 +34,8 @@ export class TopicRoute {
   readonly #host: ProducerHost
   readonly #outboxOf: (node: number) => Outbox
   #waiting: WaitingRecord[] = []
+  /** Topic id of the latest view. */
+  #id: string | undefined
   /** When the cluster first said that the topic does not exist, monotonic milliseconds. */
   #missingSince: number | undefined
   #sticky = -1
@@ -87,6 +89,7 @@ export class TopicRoute {
     if (topic?.error === 'UNKNOWN_TOPIC_OR_PARTITION') this.#missingSince ??= this.#host.scope.scheduler.monotonic()
     else if (topic !== undefined) this.#missingSince = undefined
     if (topic === undefined || topic.partitions.length === 0) return []
+    if (topic.id !== this.#id) this.#becomeAnother(topic)
     for (const { index, leader, leaderEpoch } of topic.partitions) {
       const outbox = this.#outboxOf(leader)
       const queue = this.queues[index]
@@ -114,6 +117,21 @@ export class TopicRoute {
       if (observer === undefined) this.#host.unobserved(error, this.name, -1, 1)
       else observer.failed(error, this.name, -1, 1)
       this.#host.barriers.settled(barrier)
+    }
+  }
+
+  /** The topic was deleted and made anew: its logs know no producer, and it may have fewer partitions. */
+  #becomeAnother(topic: TopicView): void {
+    this.#id = topic.id
+    for (const queue of this.queues) queue.restarted()
+    for (const queue of this.queues.splice(topic.partitions.length)) {
+      const { partition } = queue
+      const last = topic.partitions.length - 1
+      queue.failAll(
+        new UnknownTopicError(
+          `${this.name} was made anew with partitions 0 to ${last}; records for ${partition} have no place`,
+        ),
+      )
     }
   }
 

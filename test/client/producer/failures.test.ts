@@ -308,6 +308,30 @@ test('a partition that does not exist names those that do', () =>
     assert.match(error.message, /partitions 0 to 0, not 5/)
   }))
 
+test('a topic that is deleted and made anew, smaller: what has a place is sent, what has none is told', () =>
+  producerWorld({ topics: { t: 3 } }, async ({ producer, cluster, broker, client, values }) => {
+    await producer.sendBatch([0, 1, 2].map((partition) => ({ topic: 't', partition, value: 'old' })))
+    broker.deleteTopic('t')
+    broker.createTopic('t', 2)
+    cluster.faults.delay('Produce', 50, { times: always })
+    const settled = await Promise.allSettled([
+      producer.send({ topic: 't', partition: 0, value: 'new' }),
+      producer.send({ topic: 't', partition: 1, value: 'new' }),
+      client.metadata.refreshed('test').then(() => producer.send({ topic: 't', partition: 2, value: 'new' })),
+    ])
+    assert.equal(
+      settled.map(({ status }) => status),
+      ['fulfilled', 'fulfilled', 'rejected'],
+    )
+    assert.is((settled[2] as PromiseRejectedResult).reason.code, 'UNKNOWN_TOPIC_OR_PARTITION')
+    await producer.send({ topic: 't', partition: 0, value: 'next' })
+    assert.equal(values(0), ['new', 'next'])
+    const keyed = await Promise.all(
+      Array.from({ length: 20 }, (_, i) => producer.send({ topic: 't', key: `${i}`, value: 'k' })),
+    )
+    assert.ok(keyed.every(({ partition }) => partition < 2))
+  }))
+
 // ---- sizes
 
 test('a batch above the topic’s limit is split until it fits, in order, once each; later ones are smaller', () =>
