@@ -58,6 +58,8 @@ function owner(): Owner {
         state.again += 1
       },
       done: () => {},
+      paused: false,
+      putBack: () => {},
     },
   }
   return state
