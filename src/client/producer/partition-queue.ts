@@ -157,7 +157,10 @@ export class PartitionQueue {
     // A broker takes the first batch it sees of a producer at any sequence: were the first refused and the second not,
     // they would change places. So the first goes alone.
     if (!this.#proven && this.inFlight > 0 && this.#host.options.idempotent) return undefined
-    if (now < this.#retryAt) return undefined
+    if (now < this.#retryAt) {
+      this.#host.wakeAt(this.#retryAt)
+      return undefined
+    }
     // A process that was stopped finds batches here whose time is over: they must not leave any more.
     this.expire(now)
     if (!this.#settleSequence()) return undefined
@@ -284,7 +287,12 @@ export class PartitionQueue {
     if (batch === undefined || batch.count === 0) return undefined
     const { lingerMs } = this.#host.options
     if (this.#host.isPressed) return batch
-    if (lingerMs > 0) return now >= batch.openedAt + lingerMs ? batch : undefined
+    if (lingerMs > 0) {
+      const until = batch.openedAt + lingerMs
+      if (now >= until) return batch
+      this.#host.wakeAt(until)
+      return undefined
+    }
     return slotFreed || this.inFlight === 0 ? batch : undefined
   }
 
