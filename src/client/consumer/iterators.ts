@@ -77,7 +77,7 @@ export class RecordIterator implements AsyncIterableIterator<ConsumerRecord> {
     if (this.#ended || this.#consumer.closed) return ended()
     const record = this.#records[this.#at]
     const chunk = this.#chunk
-    if (record !== undefined && chunk !== undefined && chunk.current && !chunk.paused && !this.#aborted) {
+    if (record !== undefined && chunk?.current === true && !chunk.paused && !this.#aborted) {
       this.#at += 1
       return Promise.resolve({ value: record, done: false })
     }
