@@ -128,6 +128,7 @@ export class BatchBuilder {
   maxTimestamp = -1
   readonly #pool: BufferPool
   readonly #maxBytes: number
+  readonly #expectedBytes: number
   #lease: Lease | undefined
   #closed: Buffer | undefined
   // Read and written per record.
@@ -138,10 +139,14 @@ export class BatchBuilder {
   #source: Buffer = NOTHING
   #sourceWords = NO_WORDS
 
-  /** `maxBytes`: what a batch of several records may take before compression, header included. */
-  constructor(pool: BufferPool, maxBytes: number) {
+  /**
+   * `maxBytes`: what a batch of several records may take before compression, header included. `expectedBytes`: what it
+   * will probably take; memory for so much is taken at once, because growing copies what is there.
+   */
+  constructor(pool: BufferPool, maxBytes: number, expectedBytes = 0) {
     this.#pool = pool
     this.#maxBytes = maxBytes
+    this.#expectedBytes = Math.min(expectedBytes, maxBytes)
   }
 
   /** Bytes leased: what this batch takes of a memory limit. 0 before the first record. */
@@ -273,7 +278,8 @@ export class BatchBuilder {
     if (need > MAX_RECORD_BYTES) throw new MillraceError('ERR_RECORD_TOO_LARGE', `a batch cannot take ${need} bytes`)
     const before = this.#lease
     // Past the largest class the pool gives exact sizes: keep doubling, up to what a batch may have.
-    const wanted = before === undefined ? need : Math.max(need, Math.min(this.#maxBytes, before.bytes.length * 2))
+    const target = before === undefined ? this.#expectedBytes : Math.min(this.#maxBytes, before.bytes.length * 2)
+    const wanted = Math.max(need, target)
     const after = this.#pool.lease(wanted)
     if (before !== undefined) {
       before.bytes.copy(after.bytes, 0, 0, this.byteLength)

@@ -13,6 +13,11 @@ import type { FlushBarrier } from './flush.ts'
 import type { ProducerHost } from './host.ts'
 import type { DeliveryObserver, SendResult } from './records.ts'
 
+/** How large batches of a partition become, bytes before compression: the largest of late; slowly forgotten. */
+export interface UsualSize {
+  bytes: number
+}
+
 export class ProducerBatch {
   readonly builder: BatchBuilder
   /** Place in the partition's order. Parts of a split batch share it, in order. */
@@ -35,6 +40,7 @@ export class ProducerBatch {
   /** The finished bytes, once it was closed. */
   bytes: Buffer | undefined
   readonly #host: ProducerHost
+  readonly #usual: UsualSize
   readonly #barrier: FlushBarrier
   /** Older barriers of records that waited elsewhere first. */
   #olderBarriers: FlushBarrier[] = []
@@ -42,16 +48,32 @@ export class ProducerBatch {
   #observers: (DeliveryObserver | undefined)[] = []
   #counts: number[] = []
 
-  constructor(host: ProducerHost, maxBytes: number, ordinal: number, openedAt: number, barrier: FlushBarrier) {
+  constructor(
+    host: ProducerHost,
+    maxBytes: number,
+    ordinal: number,
+    openedAt: number,
+    barrier: FlushBarrier,
+    usual: UsualSize = { bytes: 0 },
+  ) {
     this.#host = host
     this.#barrier = barrier
-    this.builder = new BatchBuilder(host.pool, maxBytes)
+    this.#usual = usual
+    this.builder = new BatchBuilder(host.pool, maxBytes, usual.bytes)
     this.ordinal = ordinal
     this.openedAt = openedAt
   }
 
   get count(): number {
     return this.builder.count
+  }
+
+  /** It takes no more records: what it has tells how large the next one will be. */
+  full(): void {
+    const { byteLength } = this.builder
+    const usual = this.#usual
+    // A burst ends with a small batch, and the next burst begins with a large one.
+    usual.bytes = Math.max(byteLength, usual.bytes - ((usual.bytes - byteLength) >> 3))
   }
 
   /** Notes who is told about the record that was just appended. */
@@ -88,6 +110,7 @@ export class ProducerBatch {
   /** Gives it its place in the partition's sequence, -1s when the producer is not idempotent. Throws what the codec throws. */
   stamp(compression: CompressionName, producerId: number, producerEpoch: number, baseSequence: number): void {
     if (this.bytes === undefined) {
+      this.full()
       this.bytes = this.builder.close({ compression, producerId, producerEpoch, baseSequence })
       this.account()
     } else this.builder.restamp(producerId, producerEpoch, baseSequence)

@@ -14,7 +14,7 @@ import { Backoff } from '../../base/backoff.ts'
 import type { MillraceError } from '../../base/errors.ts'
 import { notify } from '../../base/events.ts'
 import type { HeaderInput } from '../../protocol/record-format.ts'
-import { ProducerBatch } from './batch.ts'
+import { ProducerBatch, type UsualSize } from './batch.ts'
 import { DeliveryTimeoutError, RecordTooLargeError } from './errors.ts'
 import type { ProducerHost } from './host.ts'
 
@@ -58,6 +58,7 @@ export class PartitionQueue {
   #proven = false
   /** Why a new epoch must start before anything leaves. */
   #raise: string | undefined
+  readonly #usual: UsualSize = { bytes: 0 }
   /** The option, or less once the topic refused that much. */
   #maxBatchBytes: number
 
@@ -124,7 +125,10 @@ export class PartitionQueue {
     if (batch === undefined) return
     this.open = undefined
     if (batch.count === 0) batch.discard()
-    else this.#sealed.push(batch)
+    else {
+      batch.full()
+      this.#sealed.push(batch)
+    }
   }
 
   /** The partition has another leader (or none): its work goes to another sink. */
@@ -272,7 +276,14 @@ export class PartitionQueue {
   #openBatch(): ProducerBatch {
     const now = this.#host.scope.scheduler.monotonic()
     const { options, barriers } = this.#host
-    const batch = new ProducerBatch(this.#host, this.#maxBatchBytes, this.#nextOrdinal, now, barriers.opened())
+    const batch = new ProducerBatch(
+      this.#host,
+      this.#maxBatchBytes,
+      this.#nextOrdinal,
+      now,
+      barriers.opened(),
+      this.#usual,
+    )
     this.#nextOrdinal += 1
     this.open = batch
     this.#outbox.enlist(this)
