@@ -64,6 +64,8 @@ export class Client implements AsyncDisposable {
   #closing: Promise<void> | undefined
   /** All parts are closed: last commits are sent and groups are left. */
   #closed = false
+  /** Aborted when the client is closed: nothing is tried again. */
+  readonly #ended = new AbortController()
   /** Consumers made so far: numbers their lanes. */
   #consumers = 0
 
@@ -184,6 +186,7 @@ export class Client implements AsyncDisposable {
       metadata,
       retryBackoffMs,
       retryBackoffMaxMs,
+      closing: this.#ended.signal,
       request: (api, to, input, o) => this.request(api, to, input, o),
     }
   }
@@ -213,6 +216,7 @@ export class Client implements AsyncDisposable {
     const owned = [...this.#owned].reverse()
     await Promise.allSettled(owned.map((part) => part.close()))
     this.#closed = true
+    this.#ended.abort()
     this.metadata.close()
     await this.#links.close()
   }
