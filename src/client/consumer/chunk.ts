@@ -149,14 +149,16 @@ export class Chunk implements FetchedChunk {
 
   records(): ConsumerRecord[] {
     const { topic, partition } = this
-    const records: ConsumerRecord[] = []
+    const records = new Array<ConsumerRecord>(this.#expectedRecords())
     const cursor = this.cursor()
+    let count = 0
     try {
-      while (cursor.next()) records.push(new ConsumerRecord(topic, partition, cursor))
+      while (cursor.next()) records[count++] = new ConsumerRecord(topic, partition, cursor)
     } catch (cause) {
-      if (records.length === 0) throw cause
+      if (count === 0) throw cause
       this.#owner?.tellAgain()
     }
+    records.length = count
     return records
   }
 
@@ -190,6 +192,13 @@ export class Chunk implements FetchedChunk {
     const error = this.#corrupt(baseOffset, cause)
     this.#owner?.broken(this.lineage, error)
     return error
+  }
+
+  /** Room for the records, as far as the bytes received can hold them; saves growing. */
+  #expectedRecords(): number {
+    let count = 0
+    for (const batch of this.#batches) count += Math.min(batch.count, batch.byteLength >>> 3)
+    return count
   }
 
   #corrupt(baseOffset: number, cause: unknown): PartitionError {

@@ -3,7 +3,7 @@
  * Under whose identity a commit is sent is decided by `member`, once the consumer has joined.
  */
 import { Backoff } from '../../base/backoff.ts'
-import { MillraceError } from '../../base/errors.ts'
+import { ClosedError, MillraceError } from '../../base/errors.ts'
 import type { Resolved } from '../../base/options.ts'
 import { sleep, type TimerHandle } from '../../base/scope.ts'
 import { GroupOffsets } from '../group/commit.ts'
@@ -127,7 +127,7 @@ export class Commits {
   }
 
   close(): void {
-    this.#abort.abort()
+    this.#abort.abort(new ClosedError('the consumer'))
     if (this.#timer !== undefined) this.#port.scope.scheduler.clearTimer(this.#timer)
     this.#timer = undefined
   }
