@@ -14,7 +14,7 @@ export interface ChangelogWatchHost {
   /** The changelogs of the tasks that run now. */
   changelogs(): Iterable<Changelog>
   /** The ends of the logs, in the order asked. */
-  ends(partitions: readonly TopicPartition[]): Promise<readonly number[]>
+  ends(partitions: readonly TopicPartition[], signal?: AbortSignal): Promise<readonly number[]>
   /** A look failed for good. */
   failed(cause: unknown): void
 }
@@ -34,10 +34,27 @@ export class ChangelogWatch {
     if (this.#timer !== undefined) this.#host.scheduler.clearTimer(this.#timer)
   }
 
+  /** Looks at these now, as far as nothing of them is on its way. */
+  async look(changelogs: Iterable<Changelog>, signal?: AbortSignal): Promise<void> {
+    const idle: { changelog: Changelog; position: number }[] = []
+    for (const changelog of changelogs) {
+      if (changelog.pending === 0) idle.push({ changelog, position: changelog.position })
+    }
+    if (idle.length === 0) return
+    const ends = await this.#host.ends(
+      idle.map(({ changelog }) => changelog),
+      signal,
+    )
+    for (const [i, { changelog, position }] of idle.entries()) {
+      // Own writes since then tell by themselves.
+      if (changelog.pending === 0 && changelog.position === position) changelog.endsAt(ends[i] ?? 0)
+    }
+  }
+
   #arm(): void {
     const { scheduler, intervalMs, failed } = this.#host
     this.#timer = scheduler.setTimer(intervalMs, () => {
-      this.#look().then(
+      this.look(this.#host.changelogs()).then(
         () => {
           if (!this.#stopped) this.#arm()
         },
@@ -46,18 +63,5 @@ export class ChangelogWatch {
         },
       )
     })
-  }
-
-  async #look(): Promise<void> {
-    const idle: { changelog: Changelog; position: number }[] = []
-    for (const changelog of this.#host.changelogs()) {
-      if (changelog.pending === 0) idle.push({ changelog, position: changelog.position })
-    }
-    if (idle.length === 0) return
-    const ends = await this.#host.ends(idle.map(({ changelog }) => changelog))
-    for (const [i, { changelog, position }] of idle.entries()) {
-      // Own writes since then tell by themselves.
-      if (changelog.pending === 0 && changelog.position === position) changelog.endsAt(ends[i] ?? 0)
-    }
   }
 }

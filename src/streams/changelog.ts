@@ -75,6 +75,11 @@ export class Changelog implements DeliveryObserver {
     return room
   }
 
+  /** Nothing that somebody else wrote waits to be written over. */
+  get repaired(): boolean {
+    return this.#unrepaired.length === 0
+  }
+
   /** The keys of a foreign range were marked to be written again. */
   reasserted(range: ForeignRange): void {
     const one = this.#unrepaired.find(({ from }) => from === range.from)

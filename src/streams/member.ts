@@ -145,7 +145,7 @@ export class Member {
       scheduler: kafka.scope.scheduler,
       intervalMs: sessionTimeoutMs,
       changelogs: () => runner.tasks.flatMap((task) => task.tables.map(({ changelog }) => changelog)),
-      ends: (partitions) => kafka.listOffsets(partitions, 'latest', this.#host.signal),
+      ends: (partitions, signal) => kafka.listOffsets(partitions, 'latest', signal ?? this.#host.signal),
       failed: crash,
     })
     this.#armCheckpoints()
@@ -367,9 +367,9 @@ export class Member {
       runner.drain(task)
       task.wantCheckpoint()
     }
-    let late = false
+    const late = new AbortController()
     const timer = this.#host.kafka.scope.scheduler.setTimer(timeoutMs, () => {
-      late = true
+      late.abort(new ClosedError('a partition'))
       runner.wake()
     })
     const settled = (): boolean =>
@@ -378,7 +378,16 @@ export class Member {
         task.wantCheckpoint()
         return false
       })
-    await runner.until(() => late || settled())
+    await runner.until(() => late.signal.aborted || settled())
+    // The next owner takes what the changelog says: what a stale instance wrote must be written over before.
+    const changelogs = tasks.flatMap((task) => (task.state === 'running' ? task.tables : []))
+    await this.#watch
+      .look(
+        changelogs.map(({ changelog }) => changelog),
+        late.signal,
+      )
+      .catch(() => {}) // late, or the cluster is away: the window stays open
+    await runner.until(() => late.signal.aborted || settled())
     this.#host.kafka.scope.scheduler.clearTimer(timer)
     for (const task of tasks) this.#endTask(task)
     await Promise.all(partitions.map((partition) => this.#starting.get(partition)?.done))

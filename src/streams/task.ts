@@ -197,7 +197,7 @@ export class Task implements CheckpointHost {
   }
 
   #hasChanges(): boolean {
-    for (const { table } of this.tables) if (table.dirtyCount > 0) return true
+    for (const { table, changelog } of this.tables) if (table.dirtyCount > 0 || !changelog.repaired) return true
     return this.#sends.pending > 0 || this.#sends.failure !== undefined
   }
 

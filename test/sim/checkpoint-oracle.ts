@@ -60,7 +60,15 @@ export class CheckpointOracle {
   readonly #emitted = new Map<number, number>()
   readonly #looped = new Set<number>()
   readonly #outputRead: number[]
+  /** Whether a stale instance has written to the changelog. */
   readonly #stale: boolean[]
+  /**
+   * Whether what it overwrote may be lost: the owner has changed since, or had not restored yet. This is the window that
+   * at-least-once leaves open.
+   */
+  readonly #excused: boolean[]
+  /** Which life has restored the table last. */
+  readonly #restored: number[]
   readonly #checked = new Map<string, number>()
   readonly #committers = new Map<string, { life: Life; answeredAt: number }>()
   readonly #folds = new Map<Store, Fold>()
@@ -84,6 +92,8 @@ export class CheckpointOracle {
     this.#changes = perPartition(() => [])
     this.#outputRead = perPartition(() => 0)
     this.#stale = perPartition(() => false)
+    this.#excused = perPartition(() => false)
+    this.#restored = perPartition(() => -1)
     this.#owners = perPartition(() => -1)
   }
 
@@ -117,7 +127,7 @@ export class CheckpointOracle {
 
   /** (e) */
   saw(at: Place, state: State): void {
-    if (this.#stale[at.partition]) return
+    if (this.#excused[at.partition]) return
     const isLoop = at.topic === names.loop
     const log = isLoop ? this.#loops[at.partition]! : this.#inputs[at.partition]!
     if (log.length <= at.offset) this.#read(at.topic, at.partition)
@@ -136,6 +146,13 @@ export class CheckpointOracle {
     this.ended(life)
     this.readTables()
     for (const partition of partitions) this.#owners[partition] = life.number
+  }
+
+  /** An instance is about to process a partition. */
+  restored(life: Life, partition: number): void {
+    this.#read(names.table, partition)
+    if (this.#stale[partition]) this.#excused[partition] = true
+    this.#restored[partition] = life.number
   }
 
   /** An instance is told that offsets are committed. */
@@ -327,13 +344,13 @@ export class CheckpointOracle {
       if (order.does === 'put') expectedLast.set(key, id)
       if (order.does === 'drop') expectedLast.set(key, 0)
       const times = state?.seen[`i${id}`] ?? 0
-      if (order.does === 'add' && times === 0 && !this.#stale[partition]) this.#fail(`${where} is lost`)
+      if (order.does === 'add' && times === 0 && !this.#excused[partition]) this.#fail(`${where} is lost`)
       if (times > (runs[offset] ?? 0)) this.#fail(`${where} is counted ${times} times, was processed ${runs[offset]}`)
       if (sends(order) && order.emits && !this.#emitted.has(id)) this.#fail(`${where}: its output is lost`)
     }
     for (const { key, id } of this.#loops[partition]!) {
       if (id < 0) this.#fail(`end: a callback that threw has looped ${-id}`)
-      const isLost = states.get(key)?.seen[`l${id}`] === undefined && !this.#stale[partition]
+      const isLost = states.get(key)?.seen[`l${id}`] === undefined && !this.#excused[partition]
       if (isLost) this.#fail(`end: the loop record of ${id} to ${key} is lost`)
     }
     for (const [key, state] of states) {
@@ -342,7 +359,7 @@ export class CheckpointOracle {
       }
     }
     for (const [key, last] of expectedLast) {
-      if ((states.get(key)?.last ?? 0) !== last && !this.#stale[partition]) {
+      if ((states.get(key)?.last ?? 0) !== last && !this.#excused[partition]) {
         this.#fail(`end: key ${key} was last set by ${last}, but is ${JSON.stringify(states.get(key))}`)
       }
     }
@@ -389,6 +406,7 @@ export class CheckpointOracle {
     if (life !== this.#owners[partition]) {
       this.staleWrites += 1
       this.#stale[partition] = true
+      if (this.#restored[partition] !== this.#owners[partition]) this.#excused[partition] = true
       this.#world.note(`life ${life} writes to table partition ${partition} of life ${this.#owners[partition]}`)
     }
     if (change.value === null) return

@@ -7,7 +7,7 @@ import * as assert from 'uvu/assert'
 import type { DeliveryObserver, KafkaPort, ProducerPort } from '../../src/streams/port.ts'
 import { suite } from '../support/suite.ts'
 import { names } from './checkpoint-group.ts'
-import { drawPlan, runWorld } from './checkpoint-run.ts'
+import { drawPlan, runWorld, sessionTimeoutMs } from './checkpoint-run.ts'
 import { simulate } from './seeds.ts'
 import { World } from './world.ts'
 
@@ -15,6 +15,30 @@ const test = suite('simulation: steps of checkpoints', { deadlineMs: 170_000 })
 
 test('the invariants hold in every world', async () => {
   await simulate('checkpoint steps', { seeds: 300 }, (world, tally) => runWorld(world, tally))
+})
+
+test('a batch held up on the wire until all else is done is found and written over', async () => {
+  const repaired = new Map<string, number>()
+  for (let seed = 1; seed < 60; seed += 2) {
+    const world = new World(seed)
+    const isolated = { step: 'changelog', when: 'before', does: 'isolate', ms: 3 * sessionTimeoutMs } as const
+    const plan = {
+      ...drawPlan(world.random),
+      partitions: 1,
+      members: 2,
+      keys: 1,
+      records: 40,
+      orders: ['add'],
+      troubles: [{ ...isolated, nth: world.random.between(2, 6), error: 'NONE', times: 1 }],
+      paceMs: 80,
+    } as const
+    try {
+      await world.run(() => runWorld(world, repaired, { plan: () => plan }))
+    } catch (cause) {
+      throw new Error(`seed ${seed}\n${world.trace()}`, { cause })
+    }
+  }
+  assert.ok((repaired.get('foreignChangelogWrite') ?? 0) >= 5, JSON.stringify([...repaired]))
 })
 
 /** A producer that says of some topics' records that they were delivered before it sends them. */
