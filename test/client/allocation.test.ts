@@ -9,7 +9,7 @@ import type { Cost } from './allocation-worker.ts'
 
 const test = suite('memory allocated per record', { deadlineMs: 60_000 })
 const worker = join(import.meta.dirname, 'allocation-worker.js')
-const flags = ['--expose-gc', '--max-semi-space-size=512', '--min-semi-space-size=512']
+const flags = ['--expose-gc', '--max-semi-space-size=64', '--min-semi-space-size=64']
 let broker: BoundedBroker
 test.before(async () => {
   broker = await BoundedBroker.start()
