@@ -28,7 +28,7 @@ type Opener = (brokers: string) => Promise<Subject>
 /** Failing is what work does that the broker never ends. */
 const unheard = (promise: Promise<unknown>): void => void promise.catch(() => {})
 
-function ofClient(open: (client: Client) => Promise<(() => void) | void>): Opener {
+function ofClient(open: (client: Client) => Promise<(() => void) | undefined>): Opener {
   return async (brokers) => {
     const client = new Client({ brokers, requestTimeoutMs: 2_000 })
     const busy = await open(client)
@@ -59,7 +59,7 @@ async function makeStreams(app: Millrace): Promise<void> {
   await app.ensureStreams([input, output, other.table], { partitions: 2 })
 }
 
-function ofApp(open: (app: Millrace) => Promise<(() => void) | void>): Opener {
+function ofApp(open: (app: Millrace) => Promise<(() => void) | undefined>): Opener {
   return async (brokers) => {
     const app = new Millrace({ brokers, requestTimeoutMs: 2_000, closeTimeoutMs: 200 })
     await makeStreams(app)
