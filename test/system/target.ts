@@ -57,7 +57,8 @@ export async function openTarget(options: TargetOptions = {}): Promise<Target> {
       close: () => kafka.close(),
     })
   }
-  const broker = await Broker.start()
+  // As short as the Kafka that the tests start allows it.
+  const broker = await Broker.start({ minSessionTimeoutMs: 1_000 })
   return disposable({
     name: 'embedded',
     embedded: true,
