@@ -41,10 +41,10 @@ export function applyAnswer(cursor: Cursor, answer: PartitionAnswer, now: number
     cursor.fetched(undefined, undefined)
     return false
   }
-  return applyRecords(cursor, bytes, answer)
+  return applyRecords(cursor, bytes, answer, policy)
 }
 
-function applyRecords(cursor: Cursor, bytes: Buffer, answer: PartitionAnswer): boolean {
+function applyRecords(cursor: Cursor, bytes: Buffer, answer: PartitionAnswer, policy: AnswerPolicy): boolean {
   const from = cursor.fetchOffset
   const batches: BatchView[] = []
   const scanner = new BatchScanner(bytes)
@@ -60,6 +60,11 @@ function applyRecords(cursor: Cursor, bytes: Buffer, answer: PartitionAnswer): b
   if (batches.length > 0) {
     cursor.fetched(new Chunk(cursor, from, batches, answer.abortedTransactions, bytes.length, answer), failure)
     return true
+  }
+  if (failure === undefined && !scanner.truncated) {
+    // Nothing but batches below the position: a broker that does so once would do so at once again.
+    cursor.unanswered(policy.retryAt(cursor))
+    return false
   }
   // Not one whole batch: it is larger than was asked for, and another partition came first in the answer.
   if (failure === undefined) cursor.wantsBytes = wholeBatch(bytes, scanner.at)

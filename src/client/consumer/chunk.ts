@@ -5,7 +5,7 @@
  */
 import { BatchScanner, type BatchView, RecordCursor } from '../../protocol/record-view.ts'
 import { type AbortedTransaction, openBatches } from './committed.ts'
-import { CorruptRecordsError, type PartitionError } from './errors.ts'
+import { CorruptRecordsError, PartitionError } from './errors.ts'
 import type { TopicPartition } from './partition-map.ts'
 import { ConsumerRecord } from './record.ts'
 
@@ -62,7 +62,8 @@ export interface ChunkOwner {
   readonly paused: boolean
   /** Takes back an opened chunk; it is the next one again. */
   putBack(rest: Chunk): void
-  broken(lineage: number, error: PartitionError): void
+  /** False: the position went elsewhere since. */
+  broken(lineage: number, error: PartitionError): boolean
   tellAgain(): void
   done(lineage: number, offset: number, leaderEpoch: number): void
 }
@@ -86,6 +87,8 @@ export class Chunk implements FetchedChunk {
   #detached = false
   /** Opened before and put back: what is left is checked. */
   #opened = false
+  /** The partition rests at a batch of this chunk. */
+  #rests = false
 
   constructor(
     place: TopicPartition,
@@ -155,8 +158,8 @@ export class Chunk implements FetchedChunk {
     try {
       while (cursor.next()) records[count++] = new ConsumerRecord(topic, partition, cursor)
     } catch (cause) {
-      if (count === 0) throw cause
-      this.#owner?.tellAgain()
+      if (count === 0 || !(cause instanceof PartitionError)) throw cause
+      this.#endAt(cause)
     }
     records.length = count
     return records
@@ -190,7 +193,7 @@ export class Chunk implements FetchedChunk {
   /** A batch turned out to be unreadable: the position goes back to it. Returns what to throw. */
   broken(baseOffset: number, cause: unknown): PartitionError {
     const error = this.#corrupt(baseOffset, cause)
-    this.#owner?.broken(this.lineage, error)
+    this.#rests = this.#owner?.broken(this.lineage, error) ?? false
     return error
   }
 
@@ -199,6 +202,14 @@ export class Chunk implements FetchedChunk {
     let count = 0
     for (const batch of this.#batches) count += Math.min(batch.count, batch.byteLength >>> 3)
     return count
+  }
+
+  /** The chunk ends before its unreadable batch, and is followed by the error. */
+  #endAt(error: PartitionError): void {
+    this.nextOffset = error.offset
+    if (this.#owner === undefined || !this.#rests) return
+    this.#owner.tellAgain()
+    this.lineage = this.#owner.lineage
   }
 
   #corrupt(baseOffset: number, cause: unknown): PartitionError {

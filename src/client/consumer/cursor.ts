@@ -293,8 +293,10 @@ export class Cursor implements Feed<Chunk>, ChunkOwner {
   }
 
   /** A batch of a chunk handed out in `lineage` cannot be read: back to it, and rest. The caller throws the error. */
-  broken(lineage: number, error: PartitionError): void {
-    if (lineage === this.lineage && this.#state.at !== 'revoked') this.#restAt(error, true)
+  broken(lineage: number, error: PartitionError): boolean {
+    if (lineage !== this.lineage || this.#state.at === 'revoked') return false
+    this.#restAt(error, true)
+    return true
   }
 
   /** The error that was just thrown to whoever read a chunk was not passed on: throw it again after what came before. */

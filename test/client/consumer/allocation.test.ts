@@ -31,7 +31,7 @@ const owner: ChunkOwner = {
   lineage: 0,
   paused: false,
   putBack: () => {},
-  broken: () => {},
+  broken: () => false,
   tellAgain: () => {},
   done: () => {},
 }

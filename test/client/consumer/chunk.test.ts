@@ -53,7 +53,7 @@ function owner(): Owner {
     again: 0,
     owner: {
       lineage: 1,
-      broken: (_lineage: number, error: PartitionError) => void state.broken.push(error),
+      broken: (_lineage: number, error: PartitionError) => state.broken.push(error) > 0,
       tellAgain: () => {
         state.again += 1
       },

@@ -410,6 +410,75 @@ test(
 )
 
 test(
+  'an answer that breaks off in nonsense: what is before it is delivered, then the error',
+  inWorld(async ({ log, consumer }) => {
+    const [p] = log.topic('t', 1)
+    p!.append(['0'])
+    p!.append(['1'])
+    p!.damage(1, (bytes) => bytes.writeInt32BE(3, 8))
+    const c = consumer()
+    c.assign([{ topic: 't', partition: 0, offset: 0 }])
+    assert.equal(await readSome(c, 1), ['t/0:0'])
+    await c.wait()
+    assert.throws(
+      () => c.take(),
+      (e: unknown) => e instanceof CorruptRecordsError && e.offset === 1,
+    )
+    assert.is(c.position({ topic: 't', partition: 0 }), 1)
+  }),
+)
+
+test(
+  'a broker that answers with nothing but old batches is not asked in a loop',
+  inWorld(async ({ world, port, log, consumer }) => {
+    const [p] = log.topic('t', 1)
+    const old = Buffer.from(p!.read(p!.append(['0']), 1_000, true))
+    p!.append(['1'])
+    let answers = 0
+    port.on(fetch, (request) => {
+      answers += 1
+      const { topic, topicId } = request.topics[0]!
+      const partition = { partitionIndex: 0, errorCode: 0, highWatermark: 2, abortedTransactions: null, records: old }
+      return { throttleTimeMs: 0, responses: [{ topic, topicId, partitions: [partition] }] }
+    })
+    const c = consumer()
+    c.assign([{ topic: 't', partition: 0, offset: 1 }])
+    await world.sleep(1_000)
+    assert.ok(answers > 3 && answers < 30, `${answers} fetches in a second`)
+    log.serve()
+    assert.equal(await readSome(c, 1), ['t/0:1'])
+  }),
+)
+
+test(
+  'unassign: nothing more of the partition, and no look-ups; assigned again it starts anew',
+  inWorld(async ({ world, port, log, consumer }) => {
+    const [p] = log.topic('t', 2)
+    p!.append(['0'])
+    const tps = [0, 1].map((partition) => ({ topic: 't', partition }))
+    const c = consumer({ maxWaitMs: 50 })
+    c.assign(tps)
+    await world.sleep(100)
+    c.unassign([tps[0]!])
+    assert.equal(c.assignment(), [tps[1]])
+    assert.is(c.position(tps[0]!), undefined)
+    assert.is(c.take(), undefined)
+    assert.throws(() => c.seek(tps[0]!, 0), /t\/0 is not assigned/)
+    const from = port.requests.length + 1
+    await world.sleep(1_000)
+    for (const r of port.requests.slice(from))
+      assert.equal(
+        partitionsOf(r).map((w) => w.partition),
+        [1],
+      )
+    c.assign([tps[0]!])
+    assert.equal(await readSome(c, 1), ['t/0:0'])
+    assert.throws(() => c.subscribe(['t']), /groupId/)
+    assert.throws(() => c.commit(), /groupId/)
+  }),
+)
+
+test(
   'a partition follows its leader; what the old one still says is ignored',
   inWorld(async ({ world, port, log, consumer }) => {
     const [p] = log.topic('t', 2)

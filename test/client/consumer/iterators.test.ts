@@ -1,6 +1,7 @@
 /** Iterating records and chunks: order, ends, aborts, and what pause, seek and errors do in the middle of a chunk. */
 import * as assert from 'uvu/assert'
 import type { ConsumerRecord } from '../../../src/client/consumer/record.ts'
+import { resealed } from '../../protocol/batches.ts'
 import { rejects, suite } from '../../support/suite.ts'
 import { inWorld } from '../support/in-world.ts'
 
@@ -115,6 +116,53 @@ test(
     assert.equal([error.code, error.offset], ['ERR_CORRUPT_RECORDS', 2])
     c.seek(a!, error.offset + 1)
     assert.is(show(await records.next()), '0:3')
+  }),
+)
+
+test(
+  'a batch that lies about its records: what is before it comes, then the error, though its checksum is right',
+  inWorld(async ({ log, consumer }) => {
+    const [p] = log.topic('t', 1)
+    p!.append(['0', '1'])
+    p!.append(['2', '3'])
+    p!.append(['4'])
+    p!.damage(2, (bytes) => {
+      bytes[61] = 2
+      resealed(bytes)
+    })
+    const c = consumer()
+    c.assign([a!])
+    const records = c.records()
+    assert.equal([show(await records.next()), show(await records.next())], ['0:0', '0:1'])
+    const error = (await rejects(records.next())) as Error & { code: string; offset: number }
+    assert.equal([error.code, error.offset], ['ERR_CORRUPT_RECORDS', 2])
+    assert.is(c.position(a!), 2)
+    c.seek(a!, 4)
+    assert.is(show(await records.next()), '0:4')
+  }),
+)
+
+test(
+  'damage found in a chunk that was given up by a seek concerns nobody',
+  inWorld(async ({ world, log, consumer }) => {
+    const [p] = log.topic('t', 1)
+    p!.append(['0', '1'])
+    p!.append(['2', '3'])
+    p!.append(['4'])
+    p!.damage(2, (bytes) => {
+      bytes[61] = 2
+      resealed(bytes)
+    })
+    const c = consumer()
+    c.assign([a!])
+    const chunk = (await c.batches().next()).value!
+    c.seek(a!, 4)
+    assert.equal(
+      chunk.records().map((r: ConsumerRecord) => r.offset),
+      [0, 1],
+    )
+    await world.sleep(100)
+    assert.is(c.take()?.from, 4)
   }),
 )
 

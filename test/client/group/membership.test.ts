@@ -9,6 +9,7 @@ import { offsetCommit } from '../../../src/protocol/api/offset-commit.ts'
 import { offsetFetch } from '../../../src/protocol/api/offset-fetch.ts'
 import { syncGroup } from '../../../src/protocol/api/sync-group.ts'
 import { errorCodes } from '../../../src/protocol/errors.ts'
+import { decodeAssignment } from '../../../src/protocol/member-payload.ts'
 import type { RequestOf } from '../../../src/protocol/schema.ts'
 import { World } from '../../sim/world.ts'
 import { rejects, suite } from '../../support/suite.ts'
@@ -270,6 +271,21 @@ test(
     }))
     const refused = await rejects(member.committed([{ topic: 't', partition: 0 }]))
     assert.is((refused as MillraceError).code, 'GROUP_AUTHORIZATION_FAILED')
+  }),
+)
+
+test(
+  'a member whose subscription is nonsense gets nothing; the others are not its hostages',
+  inGroup({}, async ({ port, coordinator, member, stable }) => {
+    coordinator.otherSubscription = Buffer.from([0, 1, 0xff, 0xff, 0xff])
+    member.join()
+    await stable()
+    const synced = port.seen(syncGroup)[0]!.body as RequestOf<typeof syncGroup>
+    const given = synced.assignments.map(({ memberId, assignment }) => {
+      const { assignedPartitions } = decodeAssignment(assignment)
+      return `${memberId} ${assignedPartitions.flatMap((t) => t.partitions).join()}`
+    })
+    assert.equal(given.sort(), ['m0 ', 'm1 0,1,2,3'])
   }),
 )
 

@@ -26,6 +26,8 @@ export class Coordinator {
   leads = true
   skipAssignment = false
   assignment: readonly number[] = [0, 1]
+  /** What the other member tells the leader. */
+  otherSubscription: Buffer = encodeSubscription({ topics: ['t'], userData: null })
 
   constructor(port: FakePort) {
     this.port = port
@@ -49,7 +51,7 @@ export class Coordinator {
     }
     this.generation += 1
     const member = { memberId, metadata: request.protocols[0]!.metadata }
-    const other = { memberId: 'm0', metadata: encodeSubscription({ topics: ['t'], userData: null }) }
+    const other = { memberId: 'm0', metadata: this.otherSubscription }
     return {
       ...base,
       errorCode: 0,
