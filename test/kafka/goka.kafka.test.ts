@@ -16,7 +16,7 @@ import { suite, until } from '../support/suite.ts'
 import { gokaPartition, placesOf } from '../system/goka-rule.ts'
 import { openTarget, unique } from '../system/target.ts'
 
-const test = suite('goka', { deadlineMs: 120_000 })
+const test = suite('goka', { deadlineMs: 180_000 })
 const partitions = 10
 const source = join(import.meta.dirname, '..', '..', '..', 'test', 'kafka', 'goka-peer.go')
 const goMod = 'module peer\n\ngo 1.25.0\n\nrequire github.com/lovoo/goka v1.1.16\n'
