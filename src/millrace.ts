@@ -17,6 +17,7 @@ import {
   type Declaration,
   Emitter,
   type Group,
+  isHandle,
   type PartitionerName,
   Processor,
   type ProcessorHost,
@@ -134,6 +135,8 @@ export class Millrace implements AsyncDisposable {
     handles: readonly (Stream<unknown> | Table<unknown>)[],
     options: EnsureOptions = {},
   ): Promise<void> {
+    for (const handle of handles) checkHandle('ensureStreams', handle)
+    checkCounts(options)
     const { kafka } = await this.#open()
     const partitions = options.partitions ?? (this.#embedded ? this.#options.embeddedPartitions : -1)
     const replicationFactor = options.replicationFactor ?? -1
@@ -148,6 +151,7 @@ export class Millrace implements AsyncDisposable {
   /** A typed producer of one stream. On the embedded broker its topic is created at the first use. */
   emitter<T>(stream: Stream<T>): Emitter<T> {
     this.#check()
+    checkHandle('emitter', stream)
     const emitter: Emitter<T> = new Emitter(
       {
         ready: () => (this.#embedded && !this.#made.has(stream.topic) ? undefined : this.#producer),
@@ -190,6 +194,7 @@ export class Millrace implements AsyncDisposable {
   /** A local copy of a whole table, kept up to date; `start()` reads it. Throws OptionError. */
   view<T>(table: Table<T>, options: ViewOptions = {}): View<T> {
     this.#check()
+    checkHandle('view', table)
     const open = async () => {
       const { kafka, registry } = await this.#open()
       return { kafka, registry, createTables: this.#embedded ? this.#options.embeddedPartitions : undefined }
@@ -283,4 +288,25 @@ export class Millrace implements AsyncDisposable {
     }
     if (failures.length > 0) throw failures[0]
   }
+}
+
+const kinds = { ensureStreams: ['stream', 'table'], emitter: ['stream'], view: ['table'] } as const
+
+/** For callers without a type checker. */
+function checkHandle(call: keyof typeof kinds, handle: unknown): void {
+  if (kinds[call].some((kind) => isHandle(handle, kind))) return
+  throw new OptionError(call, [`it takes handles made by ${kinds[call].map((kind) => `${kind}()`).join(' or ')}`])
+}
+
+function checkCounts(options: EnsureOptions): void {
+  const faults: string[] = []
+  for (const [name, bound] of [
+    ['partitions', 2 ** 31],
+    ['replicationFactor', 2 ** 15],
+  ] as const) {
+    const value = options[name]
+    if (value === undefined || (Number.isInteger(value) && Math.abs(value) < bound)) continue
+    faults.push(`${name} must be a whole number below ${bound}, or be left out for the broker's default`)
+  }
+  if (faults.length > 0) throw new OptionError('ensureStreams', faults)
 }

@@ -38,7 +38,7 @@ interface Outcome {
 }
 
 /** These go first, so that the last worker does not end long after the others. */
-const isLong = (file: string): boolean => file.endsWith('.sim.test.js') || inSystem.test(file)
+const isLong = (file: string): boolean => /\.(sim|kafka)\.test\.js$/.test(file) || inSystem.test(file)
 
 function testFiles(dir: string): string[] {
   return readdirSync(dir, { recursive: true, withFileTypes: true })

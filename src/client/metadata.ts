@@ -74,6 +74,7 @@ export class Metadata {
    */
   require(topics: readonly string[], timeoutMs?: number): Promise<ClusterView> {
     if (this.#closed) return Promise.reject(new ClosedError('the client'))
+    for (const topic of topics) if (typeof topic !== 'string') return Promise.reject(noTopicName(topic))
     const now = this.#now()
     let known = this.#view.version > 0
     for (const topic of topics) {
@@ -114,6 +115,7 @@ export class Metadata {
 
   /** Follows a topic until `untrack` was called as often. */
   track(topic: string): void {
+    if (typeof topic !== 'string') throw noTopicName(topic)
     const entry = this.#topics.get(topic)
     if (entry !== undefined) entry.tracks += 1
     else this.#topics.set(topic, { tracks: 1, requiredAt: this.#now() })
@@ -290,4 +292,12 @@ export class Metadata {
       if (!waiters.some(({ topics }) => topics.includes(topic))) this.#topics.delete(topic)
     }
   }
+}
+
+/** One such name in the list of what is asked for would spoil every later request. */
+function noTopicName(given: unknown): MillraceError {
+  return new MillraceError(
+    'ERR_TOPIC_NAME',
+    `a topic's name must be a string, not ${given === null ? 'null' : typeof given}`,
+  )
 }

@@ -121,7 +121,7 @@ export class Emitter<T> implements AsyncDisposable {
   #record(key: string | Uint8Array, value: T | null, options: EmitterSendOptions | undefined): RecordToSend {
     this.#check()
     this.#checkKey(key)
-    return { topic: this.topic, key, value: value === null ? null : encodeValue(this.#stream.codec, value), ...options }
+    return { ...options, topic: this.topic, key, value: value === null ? null : encodeValue(this.#stream.codec, value) }
   }
 
   /** Text that UTF-8 cannot carry would become another key; no key at all, a record that processors refuse. */

@@ -5,7 +5,7 @@ export type { Context, Declaration, EmitOptions, Handler, HeaderToSend, RecordHe
 export { type EmittedRecord, Emitter, type EmitterSendOptions } from './emitter.ts'
 export { CodecError, GraphError, RecordError, StreamsError, type StreamsErrorCode, TopicNameError } from './errors.ts'
 export { type AnyGroup, defineGroup, type Group } from './graph.ts'
-export { type Stream, stream, type Table, table, type ValueOf } from './handles.ts'
+export { isHandle, type Stream, stream, type Table, table, type ValueOf } from './handles.ts'
 export type { PartitionerName } from './partitioner.ts'
 export { Processor, type ProcessorHost, type TypedProcessor } from './processor.ts'
 export type { ProcessorEvent } from './processor-events.ts'

@@ -214,12 +214,19 @@ export class RecordContext implements UntypedContext {
         `a record of ${size} bytes for ${edge.topic} is above the ${maxRecordBytes} bytes that one request may carry: emit smaller records`,
       )
     }
+    const timestamp = options?.timestamp ?? (this.#shared.emitNow ? this.#shared.now() : this.timestamp)
+    if (!Number.isSafeInteger(timestamp)) {
+      throw new StreamsError(
+        'ERR_CODEC',
+        `the timestamp ${String(timestamp)} of a record for ${edge.topic} makes no sense: it must be whole milliseconds`,
+      )
+    }
     const slot = this.#emits
     this.#emitTopic[slot] = edge.topic
     this.#emitKeyFrom[slot] = keyFrom
     this.#emitKeyTo[slot] = keyTo
     this.#emitValueTo[slot] = value === null ? -1 : bytes.at
-    this.#emitTimestamp[slot] = options?.timestamp ?? (this.#shared.emitNow ? this.#shared.now() : this.timestamp)
+    this.#emitTimestamp[slot] = timestamp
     this.#emitHeaders[slot] = options?.headers
     this.#emits = slot + 1
   }

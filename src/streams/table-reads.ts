@@ -4,6 +4,7 @@
  */
 import { Span } from '../storage/index.ts'
 import { decodeFrom } from './codec.ts'
+import { string } from './codecs/string.ts'
 import type { Edge } from './graph.ts'
 import type { KeyPartitioner } from './partitioner.ts'
 import type { TableCopy } from './table-copy.ts'
@@ -44,8 +45,8 @@ export class TableReads {
   }
 }
 
-/** The bytes of a key given as text (UTF-8) or bytes. */
+/** The bytes of a key given as text (UTF-8) or bytes. Throws CodecError for what is neither. */
 export function keyBytes(key: string | Uint8Array): Buffer {
-  if (typeof key === 'string') return Buffer.from(key, 'utf8')
+  if (!(key instanceof Uint8Array)) return string.encode(key) as Buffer
   return Buffer.isBuffer(key) ? key : Buffer.from(key.buffer, key.byteOffset, key.byteLength)
 }

@@ -171,6 +171,7 @@ export class Producer implements AsyncDisposable {
     observer: DeliveryObserver | undefined,
   ): boolean {
     const route = this.#route(topic)
+    if (headers !== undefined) checkHeaders(headers, topic)
     if (route.isKnown) {
       const size = keyTo - keyFrom + valueTo - valueFrom
       if (size > this.#smallRecord) this.#checkSize(topic, partition, keyTo - keyFrom, valueTo - valueFrom, headers)
@@ -276,6 +277,7 @@ export class Producer implements AsyncDisposable {
     const { value, headers } = record
     const key = record.key ?? null
     checkBytes(value, 'value', route.name)
+    if (headers !== undefined) checkHeaders(headers, route.name)
     const size = (key === null ? 0 : key.length) + (value === null ? 0 : value.length)
     if (size > this.#smallRecord) this.#checkRecordSize(record)
     return this.#queueOf(route, record.partition ?? -1, key, size).add(timestamp, key, value, headers)
@@ -298,6 +300,7 @@ export class Producer implements AsyncDisposable {
   #wait(route: TopicRoute, record: ProducerRecord, timestamp: number, observer: DeliveryObserver | undefined): void {
     checkBytes(record.value, 'value', route.name)
     checkBytes(record.key ?? null, 'key', route.name)
+    if (record.headers !== undefined) checkHeaders(record.headers, route.name)
     const key = copyOf(record.key ?? null)
     const value = copyOf(record.value)
     const size = encodedRecordBound(key?.length ?? 0, value?.length ?? 0, record.headers)
@@ -517,4 +520,20 @@ function checkBytes(bytes: unknown, what: string, topic: string): void {
   throw new RecordError(
     `the ${what} of a record for ${topic} ${bytes === undefined ? 'is missing' : `has type ${typeof bytes}`}: it must be a string, bytes (Uint8Array) or null`,
   )
+}
+
+/** Before anything is encoded: a record that fails half-way would spoil the batch of others. */
+function checkHeaders(headers: readonly HeaderInput[], topic: string): void {
+  if (!Array.isArray(headers)) throw new RecordError(`the headers of a record for ${topic} must be an array`)
+  for (const header of headers as readonly (Partial<Record<'key' | 'value', unknown>> | undefined | null)[]) {
+    if (typeof header?.key !== 'string') {
+      throw new RecordError(`a header of a record for ${topic} has no key: it must be a string`)
+    }
+    const { key, value } = header
+    if (typeof value === 'string' || value === null || value instanceof Uint8Array) continue
+    const what = value === undefined ? 'no value' : `a value of type ${typeof value}`
+    throw new RecordError(
+      `header ${JSON.stringify(key)} of a record for ${topic} has ${what}: it must be a string, bytes (Uint8Array) or null`,
+    )
+  }
 }
