@@ -29,8 +29,20 @@ export class StoreError extends MillraceError {
   override readonly name = 'StoreError'
   /** The store's name: `group/table/partition`. */
   readonly store: string
-  constructor(code: StoreErrorCode, store: string, message: string, cause?: unknown) {
+  /** The file that the error is about (disk engines). */
+  readonly file: string | undefined
+  /** Where in that file, bytes from its start. */
+  readonly offset: number | undefined
+  constructor(
+    code: StoreErrorCode,
+    store: string,
+    message: string,
+    cause?: unknown,
+    at: { readonly file?: string; readonly offset?: number } = {},
+  ) {
     super(code, `store ${store}: ${message}`, { retriable: code === 'ERR_STORE_NOSPACE', cause })
     this.store = store
+    this.file = at.file
+    this.offset = at.offset
   }
 }
