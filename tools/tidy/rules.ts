@@ -50,18 +50,33 @@ export const pureModules: readonly string[] = [
   'node:crypto', // hashes and HMACs; its random names are banned below
 ]
 /** Node modules by room beyond the pure ones; the names that do I/O are banned below. */
-export const roomModules: Readonly<Record<string, readonly string[]>> = { protocol: ['node:zlib'] }
+export const roomModules: Readonly<Record<string, readonly string[]>> = {
+  protocol: ['node:zlib'],
+  storage: ['node:zlib'], // checksums
+}
 
-export type Power = 'clock' | 'timers' | 'random' | 'sockets' | 'dns' | 'files' | 'workers' | 'asyncZlib' | 'console'
+export type Power =
+  | 'clock'
+  | 'timers'
+  | 'random'
+  | 'sockets'
+  | 'dns'
+  | 'files'
+  | 'processes'
+  | 'workers'
+  | 'asyncZlib'
+  | 'console'
 /** The only files that may touch the outside world, and which part of it. */
 export const seams: readonly { readonly files: RegExp; readonly powers: readonly Power[] }[] = [
   { files: /^src\/base\/real-scheduler\.ts$/, powers: ['clock', 'timers'] },
   { files: /^src\/base\/real-random\.ts$/, powers: ['random'] },
   { files: /^src\/net\/(tcp|tls)\.ts$/, powers: ['sockets', 'dns', 'timers'] },
   { files: /^src\/storage\/node-fs\.ts$/, powers: ['files'] },
+  // Whether the process that left a lock behind still lives.
+  { files: /^src\/storage\/log\/process-identity\.ts$/, powers: ['processes'] },
   {
     files: /^src\/cli\//,
-    powers: ['clock', 'timers', 'random', 'sockets', 'dns', 'files', 'workers', 'asyncZlib', 'console'],
+    powers: ['clock', 'timers', 'random', 'sockets', 'dns', 'files', 'processes', 'workers', 'asyncZlib', 'console'],
   },
 ]
 
@@ -85,6 +100,7 @@ export const bannedGlobals: Readonly<Record<string, { power: Power; use: string 
   'crypto.getRandomValues': { power: 'random', use: `${random}: bytes()` },
   'crypto.randomUUID': { power: 'random', use: `${random}: bytes()` },
   'crypto.randomBytes': { power: 'random', use: `${random}: bytes()` },
+  'process.kill': { power: 'processes', use: 'storage/log/process-identity.ts' },
   console: { power: 'console', use: 'an event (base/events.ts): a library does not print' },
   eval: { power: 'console', use: 'a closure' },
   WebSocket: { power: 'sockets', use: 'the Scope’s network' },
@@ -103,6 +119,7 @@ export const powerModules: Readonly<Record<string, Power>> = {
   'node:dns': 'dns',
   'node:dns/promises': 'dns',
   'node:fs': 'files',
+  'node:os': 'processes',
   'node:fs/promises': 'files',
   'node:worker_threads': 'workers',
   'node:child_process': 'workers',

@@ -1,0 +1,322 @@
+/**
+ * The manifest: the log of a store's states. After the file header come frames
+ *   0 length of the payload u32 | 4 crc u32 | 8 payload: a ManifestState in JSON | zeros to a multiple of 8
+ * each with the whole state; the last complete frame counts. The checksum covers the place of the frame in the file, its
+ * length, payload and padding, so that a frame is valid nowhere else. A torn frame at the end is an edit that never
+ * happened; damage with a valid frame behind it is an error. A Manifest owns its open file; the store that has the lock owns the Manifest.
+ */
+import { crc32 } from 'node:zlib'
+import { AssertionError } from '../../base/assert.ts'
+import type { FileHandle } from '../../base/fs.ts'
+import { StoreError } from '../errors.ts'
+import { type ManifestFiles, readCurrent, writeCurrent } from './current.ts'
+import {
+  align8,
+  checkFileHeader,
+  corrupt,
+  crcSeed,
+  currentName,
+  encodeFileHeader,
+  fileHeaderBytes,
+  manifestName,
+  parseFileName,
+  writeU64,
+} from './format.ts'
+import { faultOf, type ManifestState } from './manifest-state.ts'
+import { hasCode } from './small-file.ts'
+
+const frameHeaderBytes = 8
+/** No manifest gets near it, as it is rewritten when it grows; a longer one is not read into memory. */
+const maxBytes = 2 ** 28
+
+/** A manifest that was read. */
+export interface OpenedManifest {
+  readonly manifest: Manifest
+  /** The state of the last complete frame. */
+  readonly state: ManifestState
+  /** Bytes of a torn frame at the end that were cut off; 0 after an orderly end. */
+  readonly droppedBytes: number
+}
+
+/** The manifest that counts, open for appending. */
+export class Manifest {
+  /** The number in its name. */
+  readonly fileNumber: number
+  /** The open file, for making appended states durable. */
+  readonly file: FileHandle
+  readonly #files: ManifestFiles
+  readonly #seed: number
+  #byteLength: number
+  /** A write failed half-way: bytes may lie behind `#byteLength`. */
+  #tornTail = false
+  /** Why it is unknown whether this manifest still counts. */
+  #broken: unknown
+
+  private constructor(files: ManifestFiles, fileNumber: number, file: FileHandle, seed: number, byteLength: number) {
+    this.#files = files
+    this.fileNumber = fileNumber
+    this.file = file
+    this.#seed = seed
+    this.#byteLength = byteLength
+  }
+
+  /** Bytes of the file that count: header and complete frames. */
+  get byteLength(): number {
+    return this.#byteLength
+  }
+
+  /**
+   * Writes a manifest with one state and makes it the one that counts; both are durable on return. In a new directory it
+   * is the first file to be made: logs and tables without CURRENT are taken for a damaged store. Throws the system's error.
+   */
+  static create(files: ManifestFiles, fileNumber: number, state: ManifestState): Manifest {
+    const { fs, dir } = files
+    const path = `${dir}/${manifestName(fileNumber)}`
+    const storeId = Buffer.from(state.storeId, 'hex')
+    const seed = crcSeed(storeId, fileNumber)
+    const frame = encodeFrame(state, fileHeaderBytes, seed)
+    const createdMs = Math.max(0, Math.floor(files.now()))
+    const bytes = Buffer.concat([encodeFileHeader('manifest', { storeId, fileNumber, createdMs }), frame])
+    const file = fs.openSync(path, 'createNew')
+    try {
+      file.writeSync(bytes, 0, bytes.length, 0)
+      file.syncSync()
+      writeCurrent(files, fileNumber)
+      return new Manifest(files, fileNumber, file, seed, bytes.length)
+    } catch (error) {
+      closeQuietly(file)
+      if (!mayCount(files, fileNumber)) removeQuietly(files, path)
+      throw error
+    }
+  }
+
+  /**
+   * Opens the manifest that CURRENT names; undefined when the directory has no store yet (it is empty, or somebody died
+   * while making one). What it returns is durable, so files it no longer names may be removed. Throws StoreError
+   * ERR_STORE_CORRUPT or ERR_STORE_VERSION, or the system's error.
+   */
+  static open(files: ManifestFiles): OpenedManifest | undefined {
+    const { fs, dir, store } = files
+    const fileNumber = readCurrent(files)
+    if (fileNumber === undefined) {
+      checkNew(files)
+      return undefined
+    }
+    const name = manifestName(fileNumber)
+    if (!fs.existsSync(`${dir}/${name}`)) throw corrupt(store, name, 0, `it is missing, but ${currentName} names it`)
+    const file = openExisting(files, name)
+    try {
+      const { state, seed, end, size } = readManifest(files, file, fileNumber)
+      if (end < size) file.truncateSync(end)
+      // What the last owner wrote may not have reached the disk before it died.
+      file.syncSync()
+      fs.syncDirSync(dir)
+      const manifest = new Manifest(files, fileNumber, file, seed, end)
+      return { manifest, state, droppedBytes: size - end }
+    } catch (error) {
+      closeQuietly(file)
+      throw error
+    }
+  }
+
+  /**
+   * Writes a state behind the others; it counts after the next kill, and after `file` was synced also after a power loss.
+   * Throws the system's error, and then nothing was appended and it may be tried again; StoreError ERR_STORE_POISONED
+   * after a failed `rewrite`.
+   */
+  append(state: ManifestState): void {
+    this.#checkWhole()
+    const frame = encodeFrame(state, this.#byteLength, this.#seed)
+    if (this.#tornTail) this.#cutTail()
+    try {
+      this.#tornTail = true
+      this.file.writeSync(frame, 0, frame.length, this.#byteLength)
+      this.#tornTail = false
+      this.#byteLength += frame.length
+    } catch (error) {
+      try {
+        this.#cutTail()
+      } catch {
+        // Tried again before the next append; until then a reader finds a torn frame.
+      }
+      throw error
+    }
+  }
+
+  /**
+   * Puts `state` into a new manifest that counts from then on, and closes and removes this one; durable on return. For a
+   * manifest that has grown long. `fileNumber` is below `state.nextFile`. Throws the system's error: this manifest then
+   * counts as before, unless it cannot be known; then every later use throws StoreError ERR_STORE_POISONED.
+   */
+  rewrite(state: ManifestState, fileNumber: number): Manifest {
+    this.#checkWhole()
+    let next: Manifest
+    try {
+      next = Manifest.create(this.#files, fileNumber, state)
+    } catch (error) {
+      if (mayCount(this.#files, fileNumber)) this.#broken = error
+      throw error
+    }
+    closeQuietly(this.file)
+    removeQuietly(this.#files, `${this.#files.dir}/${manifestName(this.fileNumber)}`)
+    return next
+  }
+
+  /** Closes the file; what was not synced may be lost with the power. */
+  close(): void {
+    this.file.closeSync()
+  }
+
+  #cutTail(): void {
+    this.file.truncateSync(this.#byteLength)
+    this.#tornTail = false
+  }
+
+  #checkWhole(): void {
+    if (this.#broken === undefined) return
+    const text = `an earlier change of ${currentName} failed half-way, so nothing more may be written. Open the store again`
+    throw new StoreError('ERR_STORE_POISONED', this.#files.store, text, this.#broken, { file: currentName })
+  }
+}
+
+/** One frame for byte `at` of a file. */
+function encodeFrame(state: ManifestState, at: number, seed: number): Buffer {
+  const fault = faultOf(state)
+  if (fault !== undefined) throw new AssertionError(`millrace bug: a manifest state that cannot be: ${fault}`)
+  const payload = Buffer.from(JSON.stringify(state))
+  const frame = Buffer.alloc(align8(frameHeaderBytes + payload.length))
+  frame.writeUInt32LE(payload.length, 0)
+  payload.copy(frame, frameHeaderBytes)
+  frame.writeUInt32LE(checkOf(frame, 0, frame.length, at, seed), 4)
+  return frame
+}
+
+/** The checksum of the frame in `bytes[from, to)` whose place in its file is `at`. */
+function checkOf(bytes: Buffer, from: number, to: number, at: number, seed: number): number {
+  const head = Buffer.alloc(12)
+  writeU64(head, at, 0)
+  bytes.copy(head, 8, from, from + 4)
+  return crc32(bytes.subarray(from + frameHeaderBytes, to), crc32(head, seed))
+}
+
+/** The end of the frame at `at`, or −1 when there is no complete one. */
+function frameEnd(bytes: Buffer, at: number, seed: number): number {
+  if (at + frameHeaderBytes > bytes.length) return -1
+  const length = bytes.readUInt32LE(at)
+  const end = at + align8(frameHeaderBytes + length)
+  if (length === 0 || end > bytes.length) return -1
+  return bytes.readUInt32LE(at + 4) === checkOf(bytes, at, end, at, seed) ? end : -1
+}
+
+interface ReadManifest {
+  readonly state: ManifestState
+  readonly seed: number
+  /** Behind the last complete frame. */
+  readonly end: number
+  readonly size: number
+}
+
+function readManifest(files: ManifestFiles, file: FileHandle, fileNumber: number): ReadManifest {
+  const { store } = files
+  const name = manifestName(fileNumber)
+  const size = file.sizeSync()
+  if (size > maxBytes) throw corrupt(store, name, maxBytes, `it has ${size} bytes, more than a manifest ever gets`)
+  const bytes = Buffer.alloc(size)
+  const got = file.readSync(bytes, 0, size, 0)
+  if (got !== size) throw corrupt(store, name, got, `it ends there, but should have ${size} bytes`)
+  const header = bytes.subarray(0, fileHeaderBytes)
+  const { storeId } = checkFileHeader('manifest', header, { fileNumber }, { store, file: name })
+  const seed = crcSeed(storeId, fileNumber)
+  let last = 0
+  let end = fileHeaderBytes
+  for (let next = frameEnd(bytes, end, seed); next > 0; next = frameEnd(bytes, end, seed)) {
+    last = end
+    end = next
+  }
+  for (let at = end + 8; at < size; at += 8) {
+    if (frameEnd(bytes, at, seed) < 0) continue
+    throw corrupt(store, name, end, `a state there is unreadable, although another one follows at byte ${at}`)
+  }
+  if (last === 0) throw corrupt(store, name, end, 'it holds no complete state')
+  return { state: parseState(files, name, bytes, last, storeId), seed, end, size }
+}
+
+/** The state in the frame at `at`. */
+function parseState(files: ManifestFiles, name: string, bytes: Buffer, at: number, storeId: Buffer): ManifestState {
+  const from = at + frameHeaderBytes
+  let state: unknown
+  try {
+    state = JSON.parse(bytes.toString('utf8', from, from + bytes.readUInt32LE(at)))
+  } catch (error) {
+    throw corrupt(files.store, name, from, 'its state is no JSON', error)
+  }
+  const fault = faultOf(state)
+  if (fault !== undefined) throw corrupt(files.store, name, from, `its state is impossible: ${fault}`)
+  const checked = state as ManifestState
+  if (checked.storeId !== storeId.toString('hex')) {
+    throw corrupt(files.store, name, from, 'its state is that of another store')
+  }
+  return checked
+}
+
+function openExisting(files: ManifestFiles, name: string): FileHandle {
+  try {
+    return files.fs.openSync(`${files.dir}/${name}`, 'create')
+  } catch (error) {
+    if (hasCode(error, 'EISDIR')) throw corrupt(files.store, name, 0, 'it is a directory', error)
+    throw error
+  }
+}
+
+/**
+ * Without CURRENT: throws StoreError ERR_STORE_CORRUPT unless the files there can be those of somebody who died while
+ * making the store, before anything was put into it.
+ */
+function checkNew(files: ManifestFiles): void {
+  const { fs, dir, store } = files
+  for (const name of fs.readdirSync(dir)) {
+    const { kind, number } = parseFileName(name)
+    const inUse = kind === 'log' || kind === 'table' || (kind === 'manifest' && hasContent(files, number))
+    if (inUse) throw corrupt(store, currentName, 0, `it is missing, although ${name} is there`)
+  }
+}
+
+/** Whether a manifest says that there is something in the store. One that cannot be read was never completed. */
+function hasContent(files: ManifestFiles, fileNumber: number): boolean {
+  const file = openExisting(files, manifestName(fileNumber))
+  try {
+    const { state } = readManifest(files, file, fileNumber)
+    return state.checkpoint !== null || state.flushedSeq > 0 || state.upper.length > 0 || state.last.length > 0
+  } catch (error) {
+    if (error instanceof StoreError && error.code === 'ERR_STORE_CORRUPT') return false
+    throw error
+  } finally {
+    closeQuietly(file)
+  }
+}
+
+/** Whether CURRENT names manifest `fileNumber`, or cannot be read. */
+function mayCount(files: ManifestFiles, fileNumber: number): boolean {
+  try {
+    return readCurrent(files) === fileNumber
+  } catch {
+    return true
+  }
+}
+
+function closeQuietly(file: FileHandle): void {
+  try {
+    file.closeSync()
+  } catch {
+    // Another error is on its way, or the file does not count any more.
+  }
+}
+
+/** Removes a manifest that does not count; if it stays, whoever opens the store next removes it. */
+function removeQuietly(files: ManifestFiles, path: string): void {
+  try {
+    files.fs.removeSync(path)
+  } catch {
+    // See above.
+  }
+}
