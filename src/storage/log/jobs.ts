@@ -1,0 +1,291 @@
+/**
+ * Runs the background work of all stores of an engine on the event loop: one slice per turn, of at most a few
+ * milliseconds. Owns the jobs from `start` until they ended. Jobs know nothing of each other, and a failure reaches only
+ * the callback of its own job.
+ */
+import { type Deferred, deferred } from '../../base/deferred.ts'
+import type { Scheduler } from '../../base/scope.ts'
+import type { Steps, Wait } from './wait.ts'
+
+export type { Steps, Wait } from './wait.ts'
+
+/** `ready`: has work to do. `running`: in a step right now. `waiting`: for the disk, without blocking. */
+export type JobState = 'ready' | 'running' | 'waiting' | 'ended'
+
+export interface JobOptions<T> {
+  /** Whom the job belongs to, by identity. */
+  readonly owner: object
+  /** Goes before others: somebody may have to wait for it (flushes). Default false. */
+  readonly urgent?: boolean
+  /** The job is over. Not called when it was cancelled. */
+  done(result: T): void
+  /** The job ended by an error: its own, that of a wait, or one thrown by `done`. Must not throw. */
+  failed(error: unknown): void
+}
+
+/** A job of a JobRunner, to be given back to it. */
+export interface Job {
+  readonly owner: object
+  readonly state: JobState
+}
+
+export interface JobRunnerOptions {
+  /** Milliseconds of a turn of the event loop that jobs may use. Default 4. */
+  readonly sliceMs?: number
+}
+
+/** What a runner has done so far. */
+export interface JobStats {
+  /** Jobs that have not ended. */
+  readonly jobs: number
+  /** Turns of the event loop used. */
+  readonly slices: number
+  /** The longest of them, milliseconds. */
+  readonly longestSliceMs: number
+  /** Milliseconds that `advance` and `finish` took from their callers, waits for the disk included. */
+  readonly pushedMs: number
+}
+
+/** While both kinds have work, one slice of this many is for jobs that are not urgent. */
+const slicesPerRound = 4
+/** Steps per slice at most: the clock of a simulation stands still during a turn. */
+const maxStepsPerSlice = 64
+
+/** A job as its runner sees it. */
+class RunnerJob implements Job {
+  readonly owner: object
+  readonly urgent: boolean
+  readonly steps: Steps<unknown>
+  readonly done: (result: unknown) => void
+  readonly failed: (error: unknown) => void
+  state: JobState = 'ready'
+  /** The wait it stood at failed; the job is not told yet. */
+  failure: { readonly cause: unknown } | undefined
+  cancelled = false
+  /** It was told to return or of a failure: it may be cleaning up, which must not be cut short. */
+  ending = false
+
+  constructor(steps: Steps<unknown>, options: JobOptions<unknown>) {
+    this.owner = options.owner
+    this.urgent = options.urgent ?? false
+    this.steps = steps
+    this.done = (result) => options.done(result)
+    this.failed = (error) => options.failed(error)
+  }
+}
+
+export class JobRunner {
+  readonly #scheduler: Scheduler
+  readonly #sliceMs: number
+  readonly #jobs = new Set<RunnerJob>()
+  /** Jobs in state `ready`, by urgency; the first one is the next one. */
+  readonly #urgent: RunnerJob[] = []
+  readonly #others: RunnerJob[] = []
+  readonly #idle = new Map<object, Deferred>()
+  /** A turn is asked for. */
+  #scheduled = false
+  #slices = 0
+  #longestSliceMs = 0
+  #pushedMs = 0
+
+  constructor(scheduler: Scheduler, options: JobRunnerOptions = {}) {
+    this.#scheduler = scheduler
+    this.#sliceMs = options.sliceMs ?? 4
+  }
+
+  get stats(): JobStats {
+    return {
+      jobs: this.#jobs.size,
+      slices: this.#slices,
+      longestSliceMs: this.#longestSliceMs,
+      pushedMs: this.#pushedMs,
+    }
+  }
+
+  /** Takes over `steps`. Its first step runs in a later turn, unless somebody pushes it. */
+  start<T>(steps: Steps<T>, options: JobOptions<T>): Job {
+    const job = new RunnerJob(steps, {
+      owner: options.owner,
+      urgent: options.urgent ?? false,
+      done: (result) => options.done(result as T),
+      failed: (error) => options.failed(error),
+    })
+    this.#jobs.add(job)
+    this.#enqueue(job)
+    return job
+  }
+
+  /**
+   * Runs up to `steps` steps (each well below a millisecond) of a job at once, for a caller that must not get further
+   * ahead of it; waits block. Returns the job's state. A job that is `waiting` already stays so: the outcome of a sync in
+   * flight is known only after a turn of the event loop, and a second one of the same file could hide its failure.
+   */
+  advance(job: Job, steps: number): JobState {
+    const own = job as RunnerJob
+    if (own.state !== 'ready') return own.state
+    const queue = own.urgent ? this.#urgent : this.#others
+    queue.splice(queue.indexOf(own), 1)
+    const started = this.#scheduler.monotonic()
+    try {
+      this.#run(own, steps, Number.POSITIVE_INFINITY, true)
+    } finally {
+      this.#pushedMs += this.#scheduler.monotonic() - started
+    }
+    return own.state
+  }
+
+  /** Runs a job to its end at once. False when it has to be waited for with `idle`, as `advance` says. */
+  finish(job: Job): boolean {
+    return this.advance(job, Number.POSITIVE_INFINITY) === 'ended'
+  }
+
+  /** Resolves when `owner` has no job, also none that the end of another one started. Never rejects. */
+  idle(owner: object): Promise<void> {
+    if (!this.#has(owner)) return Promise.resolve()
+    let waiting = this.#idle.get(owner)
+    if (waiting === undefined) {
+      waiting = deferred()
+      this.#idle.set(owner, waiting)
+    }
+    return waiting.promise
+  }
+
+  /**
+   * Ends the jobs of `owner` by returning their generators, at once or when what they wait for has come. Resolves when
+   * all of them have cleaned up; only an error while doing so is reported to `failed`. A generator that yields while it
+   * cleans up is run to its end.
+   */
+  cancel(owner: object): Promise<void> {
+    for (const job of [...this.#jobs]) {
+      if (job.owner !== owner) continue
+      job.cancelled = true
+      this.advance(job, 1)
+    }
+    return this.idle(owner)
+  }
+
+  #has(owner: object): boolean {
+    for (const job of this.#jobs) if (job.owner === owner) return true
+    return false
+  }
+
+  #enqueue(job: RunnerJob): void {
+    job.state = 'ready'
+    if (job.urgent) this.#urgent.push(job)
+    else this.#others.push(job)
+    if (this.#scheduled) return
+    this.#scheduled = true
+    this.#scheduler.immediate(() => this.#slice())
+  }
+
+  #slice(): void {
+    this.#scheduled = false
+    const yieldToOthers = this.#slices % slicesPerRound === slicesPerRound - 1 && this.#others.length > 0
+    const job = yieldToOthers ? this.#others.shift() : (this.#urgent.shift() ?? this.#others.shift())
+    if (job === undefined) return
+    this.#slices += 1
+    const started = this.#scheduler.monotonic()
+    try {
+      this.#run(job, maxStepsPerSlice, started + this.#sliceMs, false)
+    } finally {
+      const took = this.#scheduler.monotonic() - started
+      if (took > this.#longestSliceMs) this.#longestSliceMs = took
+      if (!this.#scheduled && this.#urgent.length + this.#others.length > 0) {
+        this.#scheduled = true
+        this.#scheduler.immediate(() => this.#slice())
+      }
+    }
+  }
+
+  /** Runs a job that is in no queue. Ends before a step that would, if it takes as long as the last one, end too late. */
+  #run(job: RunnerJob, maxSteps: number, untilMs: number, blocking: boolean): void {
+    job.state = 'running'
+    let before = blocking ? 0 : this.#scheduler.monotonic()
+    for (let step = 1; ; step++) {
+      let result: IteratorResult<Wait | undefined, unknown>
+      try {
+        result = this.#resume(job)
+      } catch (cause) {
+        this.#end(job, () => job.failed(cause))
+        return
+      }
+      if (result.done === true) {
+        this.#end(job, () => this.#report(job, result.value))
+        return
+      }
+      if (result.value !== undefined) {
+        if (!blocking) {
+          this.#wait(job, result.value)
+          return
+        }
+        try {
+          result.value.block()
+        } catch (cause) {
+          job.failure = { cause }
+        }
+      }
+      if (step >= maxSteps) break
+      if (!blocking) {
+        const now = this.#scheduler.monotonic()
+        if (now + (now - before) > untilMs) break
+        before = now
+      }
+    }
+    this.#enqueue(job)
+  }
+
+  #resume(job: RunnerJob): IteratorResult<Wait | undefined, unknown> {
+    const failure = job.failure
+    job.failure = undefined
+    if (failure !== undefined) {
+      job.ending = true
+      return job.steps.throw(failure.cause)
+    }
+    if (!job.cancelled || job.ending) return job.steps.next()
+    job.ending = true
+    return job.steps.return(undefined)
+  }
+
+  #wait(job: RunnerJob, wait: Wait): void {
+    job.state = 'waiting'
+    const resumed = (failure: RunnerJob['failure']): void => {
+      job.failure = failure
+      this.#enqueue(job)
+      if (job.cancelled) this.advance(job, 1)
+    }
+    let over: Promise<void>
+    try {
+      over = wait.wait()
+    } catch (cause) {
+      over = Promise.reject(cause)
+    }
+    over.then(
+      () => resumed(undefined),
+      (cause: unknown) => resumed({ cause }),
+    )
+  }
+
+  #report(job: RunnerJob, result: unknown): void {
+    if (job.cancelled) return
+    try {
+      job.done(result)
+    } catch (cause) {
+      job.failed(cause)
+    }
+  }
+
+  /** The job is over before its owner hears of it, so that the owner may start the next one. */
+  #end(job: RunnerJob, tell: () => void): void {
+    job.state = 'ended'
+    this.#jobs.delete(job)
+    try {
+      tell()
+    } finally {
+      const waiting = this.#idle.get(job.owner)
+      if (waiting !== undefined && !this.#has(job.owner)) {
+        this.#idle.delete(job.owner)
+        waiting.resolve()
+      }
+    }
+  }
+}

@@ -1,0 +1,28 @@
+/** Points where work has to wait for the disk. Whoever runs the work decides whether to block the thread or to come back. */
+import type { FileHandle, Fs } from '../../base/fs.ts'
+
+/** A wait that can be done in two ways; exactly one of them is called, once. Both throw the system's error. */
+export interface Wait {
+  /** Waits here. */
+  block(): void
+  wait(): Promise<void>
+}
+
+/**
+ * Work in steps: yields undefined where it may be interrupted, and a Wait that has to be done before it is resumed (the
+ * error of a failed one is thrown into it). When it is returned early it undoes what it can.
+ */
+export type Steps<T> = Generator<Wait | undefined, T, void>
+
+/** Waits until the data of a file is durable. */
+export function syncOf(file: FileHandle): Wait {
+  return { block: () => file.syncSync(), wait: () => file.sync() }
+}
+
+/** Waits until files made, renamed and removed in a directory are durably so. */
+export function syncOfDirectory(fs: Fs, dir: string): Wait {
+  return {
+    block: () => fs.syncDirSync(dir),
+    wait: async () => fs.syncDirSync(dir),
+  }
+}

@@ -1,0 +1,157 @@
+/**
+ * Writes what cursors give into tables. A TableSink owns its tables, the open one and the finished ones, until somebody
+ * takes them: `discard` removes all that are left from the disk.
+ */
+import { join } from 'node:path'
+import type { EntryCursor } from './cursor.ts'
+import { align8, type StoreFiles, tableName } from './format.ts'
+import type { TableMeta } from './table.ts'
+import { TableWriter } from './table-writer.ts'
+import { type Steps, syncOf, syncOfDirectory } from './wait.ts'
+
+/** A step of writing ends after this many records or bytes: about a third of a millisecond. */
+const recordsPerStep = 256
+const bytesPerStep = 128 * 1024
+/** Bytes of a record besides key and value. */
+const recordHeaderBytes = 12
+
+export interface RunOptions {
+  /** Begins another table before one holds more than this many bytes of records. Default: as many as the format allows. */
+  readonly maxTableBytes?: number
+}
+
+/**
+ * Writes everything that `cursor` gives into tables, ascending and disjoint, numbered by `nextFile`, and makes them
+ * durable. Without entries there are no tables. On an error, or when it is returned early, it removes what it wrote. It
+ * closes the cursor, unless it is returned before its first step.
+ */
+export function* writeRun(
+  files: StoreFiles,
+  nextFile: () => number,
+  cursor: EntryCursor,
+  options: RunOptions = {},
+): Steps<TableMeta[]> {
+  const sink = new TableSink(files, nextFile, options)
+  try {
+    while (sink.write(cursor)) {
+      if (sink.full) yield* sink.cut()
+      else yield
+    }
+    yield* sink.settle()
+    return sink.take()
+  } finally {
+    sink.discard()
+    cursor.close()
+  }
+}
+
+export class TableSink {
+  readonly #files: StoreFiles
+  readonly #nextFile: () => number
+  readonly #maxTableBytes: number
+  #writer: TableWriter | undefined
+  #finished: TableMeta[] = []
+  #openBytes = 0
+  #writtenBytes = 0
+  #full = false
+
+  constructor(files: StoreFiles, nextFile: () => number, options: RunOptions = {}) {
+    this.#files = files
+    this.#nextFile = nextFile
+    this.#maxTableBytes = options.maxTableBytes ?? Number.POSITIVE_INFINITY
+  }
+
+  /** Bytes of records in the open table. */
+  get openBytes(): number {
+    return this.#openBytes
+  }
+
+  /** Bytes of all records written so far. */
+  get writtenBytes(): number {
+    return this.#writtenBytes
+  }
+
+  /** The entry the cursor stands at did not fit: `cut`, then go on with `write`, which begins with that entry. */
+  get full(): boolean {
+    return this.#full
+  }
+
+  /** Tables that are finished and not taken. */
+  get finishedCount(): number {
+    return this.#finished.length
+  }
+
+  /** One step: writes the next entries of `cursor`. False at the cursor's end. */
+  write(cursor: EntryCursor): boolean {
+    let bytes = 0
+    for (let left = recordsPerStep; left > 0 && bytes < bytesPerStep; left--) {
+      if (this.#full) this.#full = false
+      else if (!cursor.next()) return false
+      const deleted = cursor.deleted
+      const valueFrom = cursor.valueFrom
+      const valueTo = deleted ? valueFrom : cursor.valueTo
+      const keyFrom = cursor.keyFrom
+      const keyTo = cursor.keyTo
+      const recordBytes = align8(recordHeaderBytes + keyTo - keyFrom + valueTo - valueFrom)
+      let writer = this.#writer
+      if (writer === undefined) {
+        writer = new TableWriter(this.#files, this.#nextFile())
+        this.#writer = writer
+      } else if (this.#openBytes + recordBytes > this.#maxTableBytes || !writer.fits(recordBytes)) {
+        // A record that is larger than any table gets one of its own: the first one always fits.
+        this.#full = true
+        return true
+      }
+      writer.add(cursor.space, cursor.keyBytes, keyFrom, keyTo, cursor.valueBytes, valueFrom, valueTo, deleted)
+      bytes += recordBytes
+      this.#openBytes += recordBytes
+      this.#writtenBytes += recordBytes
+    }
+    return true
+  }
+
+  /** Finishes the open table, if there is one, and makes its data durable. */
+  *cut(): Steps<void> {
+    const writer = this.#writer
+    if (writer === undefined) return
+    const meta = yield* writer.finishSteps()
+    yield syncOf(writer.file)
+    writer.close()
+    this.#writer = undefined
+    this.#openBytes = 0
+    this.#finished.push(meta)
+  }
+
+  /** Finishes everything and makes it durable that the files exist. */
+  *settle(): Steps<void> {
+    yield* this.cut()
+    if (this.#finished.length > 0) yield syncOfDirectory(this.#files.fs, this.#files.dir)
+  }
+
+  /** Hands over the finished tables. */
+  take(): TableMeta[] {
+    const taken = this.#finished
+    this.#finished = []
+    return taken
+  }
+
+  /** Removes every table that nobody took. What cannot be removed is no part of any version, and stays behind. */
+  discard(): void {
+    const writer = this.#writer
+    const finished = this.take()
+    this.#writer = undefined
+    if (writer !== undefined) quietly(() => writer.abandon())
+    for (const meta of finished) {
+      quietly(() => this.#files.fs.removeSync(join(this.#files.dir, tableName(meta.fileNumber))))
+    }
+  }
+}
+
+/** The error that led here counts, not one of cleaning up. */
+function quietly(action: () => void): void {
+  try {
+    action()
+  } catch {
+    // Opening the store removes files that no version has.
+  }
+}
