@@ -1,0 +1,135 @@
+/**
+ * A table's file, opened for reading: what it holds, where, and its bytes. Owns the file handle and the sparse index.
+ * Everything that is read is checked by the reader; what fails is reported through `damage`.
+ */
+import { join } from 'node:path'
+import { crc32 } from 'node:zlib'
+import type { FileHandle } from '../../base/fs.ts'
+import type { StoreError } from '../errors.ts'
+import { checkFileHeader, corrupt, crcSeed, fileHeaderBytes, type StoreFiles, tableName } from './format.ts'
+import { type Chunk, makeChunk } from './record.ts'
+import { SparseIndex } from './sparse-index.ts'
+import { decodeFooter, decodeProperties, footerBytes, type Sections, type TableMeta } from './table-layout.ts'
+
+/** Whether an error of the file system says that there is no such file. */
+function isMissing(error: unknown): boolean {
+  const { code } = error as { readonly code?: unknown }
+  return code === 'ENOENT' || code === 'EISDIR'
+}
+
+export class TableFile {
+  readonly store: string
+  readonly name: string
+  readonly file: FileHandle
+  /** First value of the file's checksums. */
+  readonly seed: number
+  readonly meta: TableMeta
+  readonly sections: Sections
+  readonly index: SparseIndex
+  #open = true
+
+  private constructor(files: StoreFiles, name: string, file: FileHandle, fileNumber: number) {
+    this.store = files.store
+    this.name = name
+    this.file = file
+    const { store, storeId } = files
+    const size = file.sizeSync()
+    const header = this.#read(0, Math.min(size, fileHeaderBytes)).bytes.subarray(0, Math.min(size, fileHeaderBytes))
+    checkFileHeader('table', header, { storeId, fileNumber }, { store, file: name })
+    this.seed = crcSeed(storeId, fileNumber)
+    if (size < fileHeaderBytes + footerBytes) throw this.damage(size, 'it is shorter than a table can be')
+    const footer = this.#read(size - footerBytes, footerBytes).bytes.subarray(0, footerBytes)
+    const sections = decodeFooter(footer, size, this.seed, store, name)
+    const { slotsEnd, indexEnd, propertiesEnd } = sections
+    const index = this.readSection('index', slotsEnd, indexEnd, sections.indexCrc)
+    const properties = this.readSection('properties', indexEnd, propertiesEnd, sections.propertiesCrc)
+    const where = { store, file: name, fileNumber, hashSeed: files.hashSeed }
+    this.meta = decodeProperties(properties.bytes.subarray(0, propertiesEnd - indexEnd), sections, where)
+    const { recordsEnd } = sections
+    this.index = SparseIndex.decode(index, indexEnd - slotsEnd, { sectionAt: slotsEnd, recordsEnd, store, file: name })
+    this.sections = sections
+  }
+
+  /** Throws StoreError ERR_STORE_CORRUPT, ERR_STORE_VERSION, or the system's error (EMFILE, EIO). */
+  static open(files: StoreFiles, fileNumber: number): TableFile {
+    const name = tableName(fileNumber)
+    let file: FileHandle | undefined
+    try {
+      file = files.fs.openSync(join(files.dir, name), 'read')
+      return new TableFile(files, name, file, fileNumber)
+    } catch (error) {
+      file?.closeSync()
+      throw isMissing(error) ? corrupt(files.store, name, 0, 'there is no such file', error) : error
+    }
+  }
+
+  /** The error for damage at `offset`. */
+  damage(offset: number, what: string): StoreError {
+    return corrupt(this.store, this.name, offset, what)
+  }
+
+  /** Reads `length` bytes at `offset` into a fresh chunk. */
+  #read(offset: number, length: number): Chunk {
+    const chunk = makeChunk(length)
+    this.fill(chunk, 0, length, offset)
+    return chunk
+  }
+
+  /** Reads `length` bytes at `offset` of the file to `at` of a chunk. Throws ERR_STORE_CORRUPT when it ends before. */
+  fill(chunk: Chunk, at: number, length: number, offset: number): void {
+    const read = this.file.readSync(chunk.bytes, at, length, offset)
+    if (read !== length) throw this.damage(offset + read, 'it ends here, before its records do')
+  }
+
+  /** As `fill`, without blocking. */
+  async fillAsync(chunk: Chunk, at: number, length: number, offset: number): Promise<void> {
+    const read = await this.file.read(chunk.bytes, at, length, offset)
+    if (read !== length) throw this.damage(offset + read, 'it ends here, before its records do')
+  }
+
+  /** Reads the part [from, to) and compares it with its CRC. */
+  readSection(what: string, from: number, to: number, crc: number): Chunk {
+    const chunk = this.#read(from, to - from)
+    this.#checkSection(what, chunk, from, to, crc)
+    return chunk
+  }
+
+  #checkSection(what: string, chunk: Chunk, from: number, to: number, crc: number): void {
+    if (crc32(chunk.bytes.subarray(0, to - from), this.seed) === crc) return
+    throw this.damage(from, `the checksum of its ${what} does not match`)
+  }
+
+  readSlots(): Int32Array {
+    const { spansEnd, slotsEnd } = this.sections
+    const chunk = this.#read(spansEnd, slotsEnd - spansEnd)
+    return this.#slotsOf(chunk)
+  }
+
+  async readSlotsAsync(): Promise<Int32Array> {
+    const { spansEnd, slotsEnd } = this.sections
+    const chunk = makeChunk(slotsEnd - spansEnd)
+    await this.fillAsync(chunk, 0, slotsEnd - spansEnd, spansEnd)
+    return this.#slotsOf(chunk)
+  }
+
+  #slotsOf(chunk: Chunk): Int32Array {
+    const { spansEnd, slotsEnd, slotsCrc } = this.sections
+    this.#checkSection('slots', chunk, spansEnd, slotsEnd, slotsCrc)
+    const slots = chunk.words.subarray(0, (slotsEnd - spansEnd) >>> 2)
+    // Looking up an absent key ends at an empty slot.
+    if (slots.length <= this.meta.entryCount) throw this.damage(spansEnd, `it has only ${slots.length} slots`)
+    return slots
+  }
+
+  /** Reads the blocks of records [from, to) into a fresh chunk. */
+  readBlocks(from: number, to: number): Chunk {
+    const offset = this.index.offsetOf(from)
+    return this.#read(offset, this.index.offsetOf(to) - offset)
+  }
+
+  close(): void {
+    if (!this.#open) return
+    this.#open = false
+    this.file.closeSync()
+  }
+}

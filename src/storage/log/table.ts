@@ -1,0 +1,250 @@
+/**
+ * A table: a file of entries in order, opened for reading. A lookup takes one probe of its slots and one read of the disk;
+ * nothing is allocated, unless the record is above 4 KiB. A Table owns its file, its slots (read at the first lookup,
+ * given back by `releaseSlots`) and the buffer that lookups read into.
+ */
+import type { Span } from '../contract.ts'
+import { type CursorRange, type EntryCursor, type EntrySource, type Lookup, lookup, sameKey } from './cursor.ts'
+import type { StoreFiles } from './format.ts'
+import {
+  type Chunk,
+  flagDeleted,
+  isIntact,
+  makeChunk,
+  minRecordBytes,
+  recordHeaderBytes,
+  sizeAt,
+  spaceMask,
+} from './record.ts'
+import { homeOf, placeMask, tagMask, tagOf } from './slot-index.ts'
+import { TableCursor } from './table-cursor.ts'
+import { TableFile } from './table-file.ts'
+import type { TableMeta } from './table-layout.ts'
+import { verifyTable } from './table-verify.ts'
+
+export type { TableMeta } from './table-layout.ts'
+
+/** A lookup reads so much at once; the rest of a longer record takes another read. */
+const firstReadBytes = 4096
+/** A buffer for longer records is kept up to this size. */
+const keptBufferBytes = 64 * 1024
+
+const noSlots = new Int32Array(0)
+
+export class Table implements EntrySource {
+  /** What it holds. */
+  readonly meta: TableMeta
+  /** Its file; for cursors. */
+  readonly file: TableFile
+  /** Reads of the disk by lookups. */
+  preads = 0
+  /** Of those: for another key whose hash has the same tag. */
+  falsePositives = 0
+  readonly #hashSeed: number
+  /** Where records end in the file. */
+  readonly #recordsEnd: number
+  readonly #firstRead: number
+  /** Empty until they are needed. */
+  #slots: Int32Array = noSlots
+  readonly #buffer: Chunk
+  /** For records above `#firstRead`. */
+  #longBuffer: Chunk | undefined
+
+  private constructor(file: TableFile, hashSeed: number) {
+    this.file = file
+    this.meta = file.meta
+    this.#hashSeed = hashSeed
+    this.#recordsEnd = file.sections.recordsEnd
+    this.#firstRead = Math.min(file.meta.maxRecordBytes, firstReadBytes)
+    this.#buffer = makeChunk(this.#firstRead)
+  }
+
+  /**
+   * Opens table `fileNumber`. Throws StoreError ERR_STORE_CORRUPT, also when there is no such file, or
+   * ERR_STORE_VERSION; or the system's error (EMFILE, EIO).
+   */
+  static open(files: StoreFiles, fileNumber: number): Table {
+    return new Table(TableFile.open(files, fileNumber), files.hashSeed)
+  }
+
+  /** Bytes of slots in memory: 0 until the first lookup. */
+  get slotBytes(): number {
+    return 4 * this.#slots.length
+  }
+
+  /** Bytes of the sparse index in memory. */
+  get indexBytes(): number {
+    return this.file.index.byteLength
+  }
+
+  /**
+   * Looks up a key by its hash (key-hash.ts) and bytes; points `out` at its value if it has one. The value stays where it
+   * is until the next lookup in this table. Throws StoreError ERR_STORE_CORRUPT, or the system's error.
+   */
+  get(hash: number, space: number, key: Buffer, from: number, to: number, out: Span): Lookup {
+    const slots = this.#slots.length === 0 ? this.#loadSlots() : this.#slots
+    const count = slots.length
+    const tag = tagOf(hash)
+    let at = homeOf(hash, count)
+    for (let slot = slots[at]!; slot !== 0; slot = slots[at]!) {
+      if (((slot ^ tag) & tagMask) === 0) {
+        const found = this.#readAt((slot & placeMask) << 3, space, key, from, to, out)
+        if (found !== lookup.absent) return found
+        this.falsePositives += 1
+      }
+      at += 1
+      if (at === count) at = 0
+    }
+    return lookup.absent
+  }
+
+  /** As `get`, reading without blocking; the value has a buffer of its own. Several may be under way. */
+  async getAsync(hash: number, space: number, key: Buffer, from: number, to: number, out: Span): Promise<Lookup> {
+    const slots = this.#slots.length === 0 ? await this.#loadSlotsAsync() : this.#slots
+    const count = slots.length
+    const tag = tagOf(hash)
+    let at = homeOf(hash, count)
+    for (let slot = slots[at]!; slot !== 0; slot = slots[at]!) {
+      if (((slot ^ tag) & tagMask) === 0) {
+        const found = await this.#readAtAsync((slot & placeMask) << 3, space, key, from, to, out)
+        if (found !== lookup.absent) return found
+        this.falsePositives += 1
+      }
+      at += 1
+      if (at === count) at = 0
+    }
+    return lookup.absent
+  }
+
+  /** Whether it may hold a key with this hash; it does not, once in 200 times that it says so. Throws like `get`. */
+  mayContain(hash: number): boolean {
+    const slots = this.#slots.length === 0 ? this.#loadSlots() : this.#slots
+    const count = slots.length
+    const tag = tagOf(hash)
+    let at = homeOf(hash, count)
+    for (let slot = slots[at]!; slot !== 0; slot = slots[at]!) {
+      if (((slot ^ tag) & tagMask) === 0) return true
+      at += 1
+      if (at === count) at = 0
+    }
+    return false
+  }
+
+  cursor(range: CursorRange): EntryCursor {
+    return new TableCursor([this.file], range)
+  }
+
+  /**
+   * Reads and checks everything that the file holds, in steps of about a millisecond. Throws StoreError
+   * ERR_STORE_CORRUPT at the first damage.
+   */
+  verify(): Generator<undefined, void> {
+    return verifyTable(this.file, this.#hashSeed)
+  }
+
+  /** Gives the memory of the slots back; the next lookup reads them again. */
+  releaseSlots(): void {
+    this.#slots = noSlots
+  }
+
+  /** Closes the file. May be called any number of times; nothing else may be called then. */
+  close(): void {
+    this.file.close()
+    this.#slots = noSlots
+    this.#longBuffer = undefined
+  }
+
+  #loadSlots(): Int32Array {
+    this.#slots = this.file.readSlots()
+    return this.#slots
+  }
+
+  async #loadSlotsAsync(): Promise<Int32Array> {
+    this.#slots = await this.file.readSlotsAsync()
+    return this.#slots
+  }
+
+  /** Reads the record at `offset` and looks whether it is the key's. */
+  #readAt(offset: number, space: number, key: Buffer, from: number, to: number, out: Span): Lookup {
+    const { file } = this
+    let chunk = this.#buffer
+    const room = this.#recordsEnd - offset
+    const length = room < this.#firstRead ? room : this.#firstRead
+    if (length < minRecordBytes) throw file.damage(offset, 'no record fits where its slots say that there is one')
+    this.preads += 1
+    const read = file.file.readSync(chunk.bytes, 0, length, offset)
+    if (read < length) throw file.damage(offset + read, 'it ends here, before its records do')
+    const size = this.#sizeOf(chunk, offset)
+    if (size > length) {
+      const long = this.#longChunk(size)
+      chunk.bytes.copy(long.bytes, 0, 0, length)
+      this.preads += 1
+      file.fill(long, length, size - length, offset + length)
+      chunk = long
+    }
+    return this.#match(chunk, offset, size, space, key, from, to, out)
+  }
+
+  async #readAtAsync(offset: number, space: number, key: Buffer, from: number, to: number, out: Span): Promise<Lookup> {
+    const { file } = this
+    let chunk = makeChunk(this.#firstRead)
+    const room = this.#recordsEnd - offset
+    const length = room < this.#firstRead ? room : this.#firstRead
+    if (length < minRecordBytes) throw file.damage(offset, 'no record fits where its slots say that there is one')
+    this.preads += 1
+    await file.fillAsync(chunk, 0, length, offset)
+    const size = this.#sizeOf(chunk, offset)
+    if (size > length) {
+      const long = makeChunk(size)
+      chunk.bytes.copy(long.bytes, 0, 0, length)
+      this.preads += 1
+      await file.fillAsync(long, length, size - length, offset + length)
+      chunk = long
+    }
+    return this.#match(chunk, offset, size, space, key, from, to, out)
+  }
+
+  /** Bytes of the record that the chunk begins with. */
+  #sizeOf(chunk: Chunk, offset: number): number {
+    const size = sizeAt(chunk.words, 0)
+    if (size < 0 || size > this.meta.maxRecordBytes || size > this.#recordsEnd - offset) {
+      throw this.file.damage(offset, 'no record has the length given here')
+    }
+    return size
+  }
+
+  #longChunk(size: number): Chunk {
+    const kept = this.#longBuffer
+    if (kept !== undefined && kept.bytes.length >= size) return kept
+    if (size > keptBufferBytes) return makeChunk(size)
+    this.#longBuffer = makeChunk(Math.min(keptBufferBytes, 2 * size))
+    return this.#longBuffer
+  }
+
+  /** The chunk's record, once it is known to be intact: only then another key is another key. */
+  #match(
+    chunk: Chunk,
+    offset: number,
+    size: number,
+    space: number,
+    key: Buffer,
+    from: number,
+    to: number,
+    out: Span,
+  ): Lookup {
+    if (!isIntact(chunk, 0, size, this.file.seed)) {
+      throw this.file.damage(offset, 'the checksum of a record does not match')
+    }
+    const { bytes, words } = chunk
+    const head = words[1]!
+    const flags = head >>> 24
+    if ((head & 0xffffff) !== to - from || (flags & spaceMask) !== space) return lookup.absent
+    if (!sameKey(bytes, recordHeaderBytes, key, from, to)) return lookup.absent
+    if ((flags & flagDeleted) !== 0) return lookup.deleted
+    const valueFrom = recordHeaderBytes + to - from
+    out.bytes = bytes
+    out.from = valueFrom
+    out.to = valueFrom + words[2]!
+    return lookup.value
+  }
+}
