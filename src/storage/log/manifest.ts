@@ -6,7 +6,7 @@
  * happened; damage with a valid frame behind it is an error. A Manifest owns its open file; the store that has the lock owns the Manifest.
  */
 import { crc32 } from 'node:zlib'
-import { AssertionError } from '../../base/assert.ts'
+import { AssertionError, assert } from '../../base/assert.ts'
 import type { FileHandle } from '../../base/fs.ts'
 import { StoreError } from '../errors.ts'
 import { type ManifestFiles, readCurrent, writeCurrent } from './current.ts'
@@ -67,7 +67,8 @@ export class Manifest {
 
   /**
    * Writes a manifest with one state and makes it the one that counts; both are durable on return. In a new directory it
-   * is the first file to be made: logs and tables without CURRENT are taken for a damaged store. Throws the system's error.
+   * is the first file to be made: logs and tables without CURRENT are taken for a damaged store. A file of this name that
+   * somebody left who died while making it is written over. Throws the system's error.
    */
   static create(files: ManifestFiles, fileNumber: number, state: ManifestState): Manifest {
     const { fs, dir } = files
@@ -77,8 +78,10 @@ export class Manifest {
     const frame = encodeFrame(state, fileHeaderBytes, seed)
     const createdMs = Math.max(0, Math.floor(files.now()))
     const bytes = Buffer.concat([encodeFileHeader('manifest', { storeId, fileNumber, createdMs }), frame])
-    const file = fs.openSync(path, 'createNew')
+    assert(readCurrent(files) !== fileNumber, 'a manifest is made under the number of the one that counts')
+    const file = fs.openSync(path, 'create')
     try {
+      file.truncateSync(0)
       file.writeSync(bytes, 0, bytes.length, 0)
       file.syncSync()
       writeCurrent(files, fileNumber)
@@ -202,9 +205,8 @@ function checkOf(bytes: Buffer, from: number, to: number, at: number, seed: numb
 /** The end of the frame at `at`, or −1 when there is no complete one. */
 function frameEnd(bytes: Buffer, at: number, seed: number): number {
   if (at + frameHeaderBytes > bytes.length) return -1
-  const length = bytes.readUInt32LE(at)
-  const end = at + align8(frameHeaderBytes + length)
-  if (length === 0 || end > bytes.length) return -1
+  const end = at + align8(frameHeaderBytes + bytes.readUInt32LE(at))
+  if (end > bytes.length) return -1
   return bytes.readUInt32LE(at + 4) === checkOf(bytes, at, end, at, seed) ? end : -1
 }
 

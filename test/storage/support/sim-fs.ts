@@ -1,7 +1,8 @@
 /**
  * SimFs: a file system in memory that knows what was synced. `crash` gives the file system as a power loss may leave it,
  * `kill` as the death of the process leaves it; both leave this one as it is, so that many ends of one moment can be
- * tried. Owns the files; each SimFs is a machine of its own.
+ * tried. It has what /proc says of the boot and of this process, so that a lock that the dead left is known for that.
+ * Owns the files; each SimFs is a machine of its own.
  */
 import type { FileHandle, Fs } from '../../../src/base/fs.ts'
 import type { SeededRandom } from '../../sim/random.ts'
@@ -24,6 +25,9 @@ export class SimFs implements Fs {
   readonly open: string[] = []
   readonly #options: SimFsOptions
   #root = new SimDirectory()
+  /** Boots of the machine, and starts of the process. */
+  #boots = 1
+  #starts = 1
 
   constructor(options: SimFsOptions = {}) {
     this.#options = options
@@ -34,12 +38,16 @@ export class SimFs implements Fs {
    * bytes or sectors, files of the right length with zeros in them, names made, moved and removed or not.
    */
   crash(random: SeededRandom, style: CrashStyle = randomStyle(random)): SimFs {
-    return this.#with(crashTree(this.#root, random, style))
+    const after = this.#with(crashTree(this.#root, random, style))
+    after.#boots += 1
+    return after
   }
 
   /** After the death of the process: everything written is there, and what was not synced may still be lost later. */
   kill(): SimFs {
-    return this.#with(cloneTree(this.#root))
+    const after = this.#with(cloneTree(this.#root))
+    after.#starts += 1
+    return after
   }
 
   /** As after a failed sync of `path`: what was written is seen, but no later sync makes it durable. */
@@ -74,14 +82,27 @@ export class SimFs implements Fs {
   }
 
   openSync(path: string, mode: 'read' | 'create' | 'createNew'): FileHandle {
+    const told = this.#proc(path)
+    if (told !== undefined && mode === 'read') return this.#handle(path, told, false)
     const { dir, name, node } = this.#place('open', path)
     if (node === undefined && mode === 'read') throw systemError('ENOENT', 'open', path)
     if (node !== undefined && mode === 'createNew') throw systemError('EEXIST', 'open', path)
     if (node instanceof SimDirectory && mode === 'create') throw systemError('EISDIR', 'open', path)
     const file = node ?? new SimFile()
     if (node === undefined) change([{ dir, name, node: file, add: true }])
+    return this.#handle(path, file, mode !== 'read')
+  }
+
+  #handle(path: string, node: SimNode, writable: boolean): FileHandle {
     this.open.push(path)
-    return new SimHandle(this, path, file, mode !== 'read', this.#options.defer ?? queueMicrotask)
+    return new SimHandle(this, path, node, writable, this.#options.defer ?? queueMicrotask)
+  }
+
+  /** What the kernel tells under these names. */
+  #proc(path: string): SimFile | undefined {
+    if (path === '/proc/sys/kernel/random/boot_id') return new SimFile(Buffer.from(`boot-${this.#boots}\n`))
+    if (path !== `/proc/${process.pid}/stat`) return undefined
+    return new SimFile(Buffer.from(`${process.pid} (node) S ${'0 '.repeat(18)}${this.#starts} 0\n`))
   }
 
   existsSync(path: string): boolean {
@@ -155,6 +176,8 @@ export class SimFs implements Fs {
   #with(root: SimDirectory): SimFs {
     const next = new SimFs(this.#options)
     next.#root = root
+    next.#boots = this.#boots
+    next.#starts = this.#starts
     next.capacity = this.capacity
     return next
   }
