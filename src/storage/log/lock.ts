@@ -5,7 +5,7 @@
  * directory but not the process numbers; directories shared between machines are not supported) it finds out by
  * `check()`, which is why nothing that others would build on is written without one.
  *
- * Owns: LOCK while it is held, and `locked` below, which knows the locks of this thread.
+ * Owns: LOCK while it is held, and the two sets below, which know the locks of this thread.
  */
 import type { Fs } from '../../base/fs.ts'
 import { StoreError } from '../errors.ts'
@@ -18,8 +18,10 @@ const readBytes = 4096
 /** So often others may come first before it is given up. */
 const maxAttempts = 16
 
-/** Paths of the locks held through each file system: the same path twice is refused even when LOCK was removed by hand. */
-const locked = new WeakMap<Fs, Set<string>>()
+/** By path, the nonces of locks held through a file system: a second one is refused even when LOCK was removed by hand. */
+const locked = new WeakMap<Fs, Map<string, string>>()
+/** Nonces of locks that nobody here holds although their file could not be removed. */
+const abandoned = new Set<string>()
 
 /** What was found where a lock should be. `unfinished`: its maker has not written it, and may never do so. */
 type Found = LockOwner | 'unfinished' | undefined
@@ -44,27 +46,17 @@ export class StoreLock {
    * it, or the system's error.
    */
   static acquire(fs: Fs, path: string, store: string, identity: ProcessIdentity): StoreLock {
-    const own = locked.get(fs) ?? new Set()
-    locked.set(fs, own)
-    if (own.has(path)) throw lockedError(store, path, 'it is open in this process already')
-    const record = encodeRecord(identity)
-    for (let attempt = 0; attempt < maxAttempts; attempt++) {
-      const found = readRecord(fs, path)
-      if (found === undefined) {
-        create(fs, path, record)
-        // Somebody may have taken the file for a dead one's before it was written: then it is not here any more.
-      } else if (found !== 'unfinished' && found.nonce === identity.nonce) {
-        own.add(path)
-        return new StoreLock(fs, path, store, identity.nonce)
-      } else if (found === 'unfinished' || isStale(found, identity)) {
-        takeAway(fs, path, found, identity.nonce)
-      } else {
-        const { pid, host } = found
-        const text = `process ${pid} on ${host} has it open. Stop that process; if it is none of yours, remove ${path}`
-        throw lockedError(store, path, text)
-      }
+    const held = locked.get(fs) ?? new Map<string, string>()
+    locked.set(fs, held)
+    if (held.has(path)) throw lockedError(store, path, 'it is open in this process already')
+    try {
+      take(fs, path, store, identity)
+    } catch (error) {
+      abandon(fs, path, identity.nonce)
+      throw error
     }
-    throw lockedError(store, path, 'several processes are opening it at once')
+    held.set(path, identity.nonce)
+    return new StoreLock(fs, path, store, identity.nonce)
   }
 
   /**
@@ -80,16 +72,57 @@ export class StoreLock {
   }
 
   /**
-   * Gives the lock back; what is not ours any more stays. May be called any number of times; after the system's error,
-   * call it again.
+   * Gives the lock back; what is not ours any more stays. May be called any number of times. After the system's error the
+   * file may be there still: this process can lock the store again, others when this one has ended or `release` was
+   * called again with success.
    */
   release(): void {
     if (this.#released) return
-    const found = readRecord(this.#fs, this.#path)
-    if (found !== undefined && found !== 'unfinished' && found.nonce === this.#nonce) this.#fs.removeSync(this.#path)
+    const held = locked.get(this.#fs)
+    if (held?.get(this.#path) === this.#nonce) held.delete(this.#path)
+    abandoned.add(this.#nonce)
+    removeOwn(this.#fs, this.#path, this.#nonce)
     this.#released = true
-    locked.get(this.#fs)?.delete(this.#path)
+    abandoned.delete(this.#nonce)
   }
+}
+
+/** Makes LOCK ours. Throws StoreError ERR_STORE_LOCKED or the system's error; a LOCK of ours may be there then. */
+function take(fs: Fs, path: string, store: string, identity: ProcessIdentity): void {
+  const record = encodeRecord(identity)
+  for (let attempt = 0; attempt < maxAttempts; attempt++) {
+    const found = readRecord(fs, path)
+    if (found === undefined) {
+      // It is looked at again: somebody may have taken the file for a dead one's before the record was in it.
+      create(fs, path, record)
+    } else if (found !== 'unfinished' && found.nonce === identity.nonce) {
+      return
+    } else if (found === 'unfinished' || abandoned.has(found.nonce) || isStale(found, identity)) {
+      takeAway(fs, path, found, identity.nonce)
+    } else {
+      const { pid, host } = found
+      const text = `process ${pid} on ${host} has it open. Stop that process; if it is none of yours, remove ${path}`
+      throw lockedError(store, path, text)
+    }
+  }
+  throw lockedError(store, path, 'several processes are opening it at once')
+}
+
+/** After a failure: a LOCK of ours holds nobody up, whether it can be removed or not. */
+function abandon(fs: Fs, path: string, nonce: string): void {
+  abandoned.add(nonce)
+  try {
+    removeOwn(fs, path, nonce)
+    abandoned.delete(nonce)
+  } catch {
+    // It stays in the set.
+  }
+}
+
+/** Removes LOCK if it is ours. Throws the system's error. */
+function removeOwn(fs: Fs, path: string, nonce: string): void {
+  const found = readRecord(fs, path)
+  if (isRecord(found) && found.nonce === nonce) fs.removeSync(path)
 }
 
 /**
