@@ -5,7 +5,7 @@
 import { Client } from '../src/client/index.ts'
 import { partitions, valueBytes } from './payload.ts'
 import { kafkaJs, kafkaTs } from './peers.ts'
-import { check, type Measure, type RunContext, type System, type Workload } from './workload.ts'
+import { check, type KafkaContext, type Measure, type System, type Workload } from './workload.ts'
 
 export const consumedRecords = 1_000_000
 export const warmRecords = 1_000_000
@@ -48,7 +48,7 @@ class Reader {
 }
 
 /** Reads `topic` from its beginning to its end. */
-type ReadTopic = (context: RunContext, topic: string, reader: Reader) => Promise<void>
+type ReadTopic = (context: KafkaContext, topic: string, reader: Reader) => Promise<void>
 
 function system(read: ReadTopic): System {
   return async (context, measure) => {
@@ -58,7 +58,7 @@ function system(read: ReadTopic): System {
 }
 
 function openConsumer(
-  context: RunContext,
+  context: KafkaContext,
   topic: string,
 ): { client: Client; consumer: ReturnType<Client['consumer']> } {
   const client = new Client({ brokers: context.brokers, clientId: 'bench' })

@@ -8,13 +8,13 @@ import { defineGroup, Millrace, stream } from '../src/index.ts'
 import { integer, string } from '../src/streams/codecs/index.ts'
 import { keyCount, partitions } from './payload.ts'
 import { type KafkaJsMessage, kafkaJs, level } from './peers.ts'
-import { type Case, check, type Measure, type RunContext, type System, type Workload } from './workload.ts'
+import { type Case, check, type KafkaContext, type Measure, type System, type Workload } from './workload.ts'
 
 export const counterRecords = 1_000_000
 export const counterWarmRecords = 200_000
 
 type CountTopic = (
-  context: RunContext,
+  context: KafkaContext,
   topic: string,
   records: number,
   intervalMs: number,
@@ -130,7 +130,7 @@ const handWritten: CountTopic = async (context, topic, records, intervalMs, meas
 }
 
 /** The group's committed offsets must be the topic's ends. */
-async function checkCommitted(context: RunContext, groupId: string, topic: string): Promise<void> {
+async function checkCommitted(context: KafkaContext, groupId: string, topic: string): Promise<void> {
   const admin = kafkaJs(context.brokers).admin()
   await admin.connect()
   const ends = new Map((await admin.fetchTopicOffsets(topic)).map(({ partition, offset }) => [partition, offset]))

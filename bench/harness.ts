@@ -9,24 +9,15 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { benchRoot, projectRoot } from './paths.ts'
 import { peerVersions } from './peers.ts'
-import { countTopic, createTopic, deleteTopics } from './topics.ts'
-import type { Case, Job, Measurement, Workload } from './workload.ts'
+import type { Case, Ground, Job, Mark, Measurement, RunContext, Workload } from './workload.ts'
 
 export interface Settings {
-  readonly brokers: string
-  readonly kafkaVersion: string
   readonly rounds: number
   readonly scale: number
   /** Only these systems; empty: all. */
   readonly systems: readonly string[]
   /** Where CPU profiles of the children go; undefined: none. */
   readonly profileDir: string | undefined
-}
-
-/** The filled topics of a case. */
-export interface Inputs {
-  readonly topic: string
-  readonly warmTopic: string
 }
 
 export interface SystemResult {
@@ -36,14 +27,14 @@ export interface SystemResult {
   readonly recordsPerSecond: number
   readonly cpuSecondsPerMillion: number
   readonly rssMiB: number
+  /** Of the notes that are numbers. */
+  readonly figures: Readonly<Record<string, number>>
 }
 
-export interface MarkResult {
-  readonly ours: string
-  readonly against: string
-  readonly factor: number
-  /** Median of the ratios of the rounds. */
+export interface MarkResult extends Mark {
+  /** Median of the rounds: of the ratios, or of the figure where there is nothing to compare with. */
   readonly reached: number
+  readonly met: boolean
 }
 
 export interface CaseResult {
@@ -55,12 +46,13 @@ export interface CaseResult {
   readonly machine: Readonly<Record<string, string | number>>
   readonly versions: Readonly<Record<string, string>>
   readonly scale: number
+  /** Notes that are columns of the table. */
+  readonly columns: readonly string[]
   readonly systems: readonly SystemResult[]
   readonly marks: readonly MarkResult[]
 }
 
-/** A child that takes longer is killed, seconds. */
-const childDeadline = 300
+const defaultDeadlineSeconds = 300
 
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b)
@@ -70,8 +62,8 @@ export function median(values: readonly number[]): number {
 
 const rateOf = ({ records, seconds }: Measurement): number => records / seconds
 
-/** Runs one system once, in its own process. Rejects with the child's error. */
-function runChild(job: Job, settings: Settings): Promise<Measurement> {
+/** Runs one system once, in its own process. Rejects with the child's error, or when it takes longer than the deadline. */
+export function runChild(job: Job, settings: Settings, deadlineSeconds = defaultDeadlineSeconds): Promise<Measurement> {
   const execArgv =
     settings.profileDir === undefined
       ? []
@@ -86,7 +78,7 @@ function runChild(job: Job, settings: Settings): Promise<Measurement> {
       said = (said + text).slice(-4000)
     })
     let answer: { result?: Measurement; error?: string } | undefined
-    const timer = setTimeout(() => child.kill('SIGKILL'), childDeadline * 1000)
+    const timer = setTimeout(() => child.kill('SIGKILL'), deadlineSeconds * 1000)
     child.once('message', (message) => {
       answer = message as { result?: Measurement; error?: string }
     })
@@ -95,7 +87,7 @@ function runChild(job: Job, settings: Settings): Promise<Measurement> {
       clearTimeout(timer)
       if (answer?.result !== undefined) resolve(answer.result)
       else {
-        const why = signal === 'SIGKILL' ? `killed after ${childDeadline} s` : `ended with ${code ?? signal}`
+        const why = signal === 'SIGKILL' ? `killed after ${deadlineSeconds} s` : `ended with ${code ?? signal}`
         reject(new Error(`${job.workload} ${job.case} ${job.system}: ${answer?.error ?? `${why}\n${said}`}`))
       }
     })
@@ -109,54 +101,64 @@ function fileName(job: Job): string {
 
 let ids = 0
 
-async function runOnce(
-  workload: Workload,
-  found: Case,
+async function runOnce<C extends RunContext>(
+  workload: Workload<C>,
+  found: Case<C>,
   system: string,
-  inputs: Inputs | undefined,
+  ground: Ground<C>,
   settings: Settings,
 ): Promise<Measurement> {
   ids += 1
   const id = `bench-${process.pid}-${Date.now().toString(36)}-${ids}`
-  const own = inputs === undefined ? { topic: `${id}-out`, warmTopic: `${id}-warm` } : undefined
   const dir = mkdtempSync(join(tmpdir(), 'millrace-bench-'))
   try {
-    if (own !== undefined) {
-      await createTopic(settings.brokers, own.topic)
-      await createTopic(settings.brokers, own.warmTopic)
-    }
-    const topics = own ?? inputs!
-    const context = { brokers: settings.brokers, ...topics, id, scale: settings.scale, dir }
-    const result = await runChild({ workload: workload.name, case: found.name, system, context }, settings)
-    const expected = result.notes['expectedInTopic']
-    if (own !== undefined && expected !== undefined) {
-      const count = await countTopic(settings.brokers, own.topic)
-      if (count !== expected)
-        throw new Error(`${found.name} ${system}: ${count} records arrived instead of ${expected}`)
-    }
-    return result
+    return await ground.around(found, system, { id, scale: settings.scale, dir }, (context) =>
+      runChild({ workload: workload.name, case: found.name, system, context }, settings, found.deadlineSeconds),
+    )
   } finally {
-    if (own !== undefined) await deleteTopics(settings.brokers, [own.topic, own.warmTopic])
     rmSync(dir, { recursive: true, force: true })
   }
 }
 
+/** The figure of a mark in one run; undefined when the run has none. */
+function figureOf({ figure }: Mark, result: Measurement): number | undefined {
+  if (figure === undefined) return rateOf(result)
+  const value = result.notes[figure]
+  return typeof value === 'number' ? value : undefined
+}
+
+/** What `measured` says of a mark; undefined when one of its systems was not run. */
+function judge(mark: Mark, measured: ReadonlyMap<string, readonly Measurement[]>): MarkResult | undefined {
+  const ours = measured.get(mark.ours)
+  const against = mark.against === undefined ? undefined : measured.get(mark.against)
+  if (ours === undefined || (mark.against !== undefined && against === undefined)) return undefined
+  const values = ours.map((result, i) => {
+    const value = figureOf(mark, result) ?? Number.NaN
+    return against === undefined ? value : value / (figureOf(mark, against[i]!) ?? Number.NaN)
+  })
+  const reached = median(values)
+  return { ...mark, reached, met: mark.smaller === true ? reached <= mark.factor : reached >= mark.factor }
+}
+
+/** Whether `--systems` asks for `name`: itself, or the ways of one system. */
+function isWanted(name: string, { systems }: Settings): boolean {
+  return systems.length === 0 || systems.some((wanted) => name === wanted || name.startsWith(`${wanted} `))
+}
+
 /** Runs a case: every system once per round, the order turning with each round. `progress` is told of each run. */
-export async function runCase(
-  workload: Workload,
-  found: Case,
-  inputs: Inputs | undefined,
+export async function runCase<C extends RunContext>(
+  workload: Workload<C>,
+  found: Case<C>,
+  ground: Ground<C>,
   settings: Settings,
   progress: (text: string) => void,
 ): Promise<CaseResult> {
-  const names = Object.keys(found.systems).filter(
-    (name) => settings.systems.length === 0 || settings.systems.some((wanted) => name.startsWith(wanted)),
-  )
+  const names = Object.keys(found.systems).filter((name) => isWanted(name, settings))
   const measured = new Map<string, Measurement[]>(names.map((name) => [name, []]))
   for (let round = 0; round < settings.rounds; round++) {
     for (let i = 0; i < names.length; i++) {
       const system = names[(i + round) % names.length]!
-      const result = await runOnce(workload, found, system, inputs, settings)
+      const result = await runOnce(workload, found, system, ground, settings)
       measured.get(system)!.push(result)
       const rate = Math.round(rateOf(result) / 100) / 10
       progress(
@@ -165,12 +167,7 @@ export async function runCase(
     }
   }
   const systems = names.map((system) => summarize(system, measured.get(system)!))
-  const marks = found.marks.flatMap((mark) => {
-    const ours = measured.get(mark.ours)
-    const against = measured.get(mark.against)
-    if (ours === undefined || against === undefined) return []
-    return [{ ...mark, reached: median(ours.map((result, i) => rateOf(result) / rateOf(against[i]!))) }]
-  })
+  const marks = found.marks.flatMap((mark) => judge(mark, measured) ?? [])
   return {
     workload: workload.name,
     case: found.name,
@@ -178,8 +175,9 @@ export async function runCase(
     date: new Date().toISOString(),
     commit: commitNow(),
     machine: machineNow(),
-    versions: versionsNow(settings.kafkaVersion),
+    versions: versionsNow(ground.versions),
     scale: settings.scale,
+    columns: found.figures ?? [],
     systems,
     marks,
   }
@@ -192,7 +190,17 @@ function summarize(system: string, rounds: readonly Measurement[]): SystemResult
     recordsPerSecond: median(rounds.map(rateOf)),
     cpuSecondsPerMillion: median(rounds.map(({ cpuSeconds, records }) => (cpuSeconds / records) * 1e6)),
     rssMiB: median(rounds.map(({ rssMiB }) => rssMiB)),
+    figures: figuresOf(rounds),
   }
+}
+
+function figuresOf(rounds: readonly Measurement[]): Record<string, number> {
+  const figures: Record<string, number> = {}
+  for (const name of Object.keys(rounds[0]?.notes ?? {})) {
+    const values = rounds.map(({ notes }) => notes[name])
+    if (values.every((value) => typeof value === 'number')) figures[name] = median(values)
+  }
+  return figures
 }
 
 function git(...args: string[]): string {
@@ -218,7 +226,7 @@ function machineNow(): Record<string, string | number> {
   }
 }
 
-function versionsNow(kafka: string): Record<string, string> {
+function versionsNow(ground: Readonly<Record<string, string>>): Record<string, string> {
   const { version } = JSON.parse(readFileSync(join(benchRoot, '..', 'package.json'), 'utf8')) as { version: string }
-  return { node: process.version, kafka, millrace: version, ...peerVersions() }
+  return { node: process.version, ...ground, millrace: version, ...peerVersions() }
 }

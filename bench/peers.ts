@@ -9,6 +9,11 @@ import { benchRoot } from './paths.ts'
 
 const require = createRequire(join(benchRoot, 'package.json'))
 
+/** A package of this folder. */
+export function requirePeer(name: string): unknown {
+  return require(name)
+}
+
 export interface KafkaJsMessage {
   key: Buffer | string | null
   value: Buffer | string | null

@@ -2,7 +2,7 @@
 import { Client } from '../src/client/index.ts'
 import { makeKeys, makeValues } from './payload.ts'
 import { kafkaJs, kafkaTs } from './peers.ts'
-import { type Case, check, type Measure, type RunContext, repeat, type System, type Workload } from './workload.ts'
+import { type Case, check, type KafkaContext, type Measure, repeat, type System, type Workload } from './workload.ts'
 
 const keys = makeKeys(10_000)
 const values = makeValues(1_000)
@@ -103,7 +103,7 @@ function batches(make: MakeSender, loops: number): System {
 }
 
 async function run(
-  context: RunContext,
+  context: KafkaContext,
   measure: Measure,
   make: (brokers: string, topic: string) => Promise<Sender>,
   wave: (sender: Sender) => () => Promise<void>,
