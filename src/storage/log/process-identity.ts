@@ -30,14 +30,21 @@ export interface ProcessIdentity extends LockOwner {
 /** Longer than any of the files read here. */
 const readBytes = 4096
 
-/** This process, with a new nonce: one identity for each lock. */
+/** Errors that mean that something cannot be known here. */
+const untold = ['EACCES', 'EPERM', 'ESRCH', 'ENOTDIR']
+
+/**
+ * This process, with a new nonce: one identity for each lock. Throws the system's error when /proc is there but cannot be
+ * read just now (too many open files).
+ */
 export function processIdentity(random: Random, fs: Fs = nodeFs()): ProcessIdentity {
   const read = (path: string): string => {
     try {
       return readSmallFile(fs, path, readBytes)?.toString('latin1') ?? ''
-    } catch {
-      // Not every system has it, and not every container may read it.
-      return ''
+    } catch (error) {
+      // A container may not read it, and a process may end meanwhile. Other failures say nothing about what is there.
+      if (untold.some((code) => hasCode(error, code))) return ''
+      throw error
     }
   }
   const startTimeOf = (pid: number): string | undefined =>

@@ -377,6 +377,18 @@ test('this process, as the machine tells it', () => {
   }
   const blind = processIdentity(realRandom, new FaultFs(new SimFs()))
   assert.is(blind.startTimeOf(process.ppid), '', 'what cannot be read is unknown')
+  const sick = new FaultFs(new SimFs())
+  for (const [code, told] of [
+    ['EACCES', ''],
+    ['EMFILE', 'EMFILE'],
+  ] as const) {
+    sick.fail({ kinds: ['open'], path: /boot_id/, code })
+    let identity: ProcessIdentity | undefined
+    const got = codeOf(() => {
+      identity = processIdentity(realRandom, sick)
+    })
+    assert.is(identity?.bootId ?? got, told)
+  }
 })
 
 test('the start time is found behind any name of a program', () => {
