@@ -4,19 +4,18 @@
  */
 import { join } from 'node:path'
 import type { EntryCursor } from './cursor.ts'
-import { align8, type StoreFiles, tableName } from './format.ts'
-import type { TableMeta } from './table.ts'
+import { type StoreFiles, tableName } from './format.ts'
+import { recordBytes } from './record.ts'
+import { maxTableBytes, type TableMeta } from './table-layout.ts'
 import { TableWriter } from './table-writer.ts'
 import { type Steps, syncOf, syncOfDirectory } from './wait.ts'
 
 /** A step of writing ends after this many records or bytes: about a third of a millisecond. */
 const recordsPerStep = 256
 const bytesPerStep = 128 * 1024
-/** Bytes of a record besides key and value. */
-const recordHeaderBytes = 12
 
 export interface RunOptions {
-  /** Begins another table before one holds more than this many bytes of records. Default: as many as the format allows. */
+  /** Begins another table before a file becomes larger than this. Default 32 MiB, the largest that the format allows. */
   readonly maxTableBytes?: number
 }
 
@@ -51,24 +50,23 @@ export class TableSink {
   readonly #maxTableBytes: number
   #writer: TableWriter | undefined
   #finished: TableMeta[] = []
-  #openBytes = 0
-  #writtenBytes = 0
+  #finishedBytes = 0
   #full = false
 
   constructor(files: StoreFiles, nextFile: () => number, options: RunOptions = {}) {
     this.#files = files
     this.#nextFile = nextFile
-    this.#maxTableBytes = options.maxTableBytes ?? Number.POSITIVE_INFINITY
+    this.#maxTableBytes = options.maxTableBytes ?? maxTableBytes
   }
 
-  /** Bytes of records in the open table. */
+  /** Bytes of the open table, as a file. */
   get openBytes(): number {
-    return this.#openBytes
+    return this.#writer?.byteLength ?? 0
   }
 
-  /** Bytes of all records written so far. */
+  /** Bytes of all tables so far, taken ones included. */
   get writtenBytes(): number {
-    return this.#writtenBytes
+    return this.#finishedBytes + this.openBytes
   }
 
   /** The entry the cursor stands at did not fit: `cut`, then go on with `write`, which begins with that entry. */
@@ -92,20 +90,18 @@ export class TableSink {
       const valueTo = deleted ? valueFrom : cursor.valueTo
       const keyFrom = cursor.keyFrom
       const keyTo = cursor.keyTo
-      const recordBytes = align8(recordHeaderBytes + keyTo - keyFrom + valueTo - valueFrom)
+      const size = recordBytes(keyTo - keyFrom, valueTo - valueFrom)
       let writer = this.#writer
       if (writer === undefined) {
-        writer = new TableWriter(this.#files, this.#nextFile())
+        writer = new TableWriter(this.#files, this.#nextFile(), this.#maxTableBytes)
         this.#writer = writer
-      } else if (this.#openBytes + recordBytes > this.#maxTableBytes || !writer.fits(recordBytes)) {
-        // A record that is larger than any table gets one of its own: the first one always fits.
+      } else if (!writer.fits(size)) {
+        // The first one always fits, so a record larger than any table gets one of its own.
         this.#full = true
         return true
       }
       writer.add(cursor.space, cursor.keyBytes, keyFrom, keyTo, cursor.valueBytes, valueFrom, valueTo, deleted)
-      bytes += recordBytes
-      this.#openBytes += recordBytes
-      this.#writtenBytes += recordBytes
+      bytes += size
     }
     return true
   }
@@ -118,8 +114,8 @@ export class TableSink {
     yield syncOf(writer.file)
     writer.close()
     this.#writer = undefined
-    this.#openBytes = 0
     this.#finished.push(meta)
+    this.#finishedBytes += meta.byteLength
   }
 
   /** Finishes everything and makes it durable that the files exist. */
@@ -140,7 +136,11 @@ export class TableSink {
     const writer = this.#writer
     const finished = this.take()
     this.#writer = undefined
-    if (writer !== undefined) quietly(() => writer.abandon())
+    if (writer !== undefined) {
+      // Apart, because `abandon` does not remove what it could not close.
+      quietly(() => writer.close())
+      quietly(() => writer.abandon())
+    }
     for (const meta of finished) {
       quietly(() => this.#files.fs.removeSync(join(this.#files.dir, tableName(meta.fileNumber))))
     }
