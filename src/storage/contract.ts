@@ -222,12 +222,39 @@ export interface StoreDirectory {
   readonly partition: number
 }
 
+/**
+ * How an engine whose stores outlive the process builds one anew: the old store is kept aside, under another name, until
+ * the new one in its place is complete. Nothing is lost if the process ends in between: both are there when it starts again.
+ */
+export interface StoresAside {
+  /** Whether one is kept aside for this place. */
+  has(directory: StoreDirectory): boolean
+  /** Where it lies, or would. */
+  pathOf(directory: StoreDirectory): string
+  /**
+   * Moves a closed store aside, durably: the next `open` makes a new one. Rejects with StoreError `ERR_STORE_LOCKED` when
+   * it is open, here or in another process, and `ERR_STORE_IO`, also when there is one aside already.
+   */
+  put(directory: StoreDirectory): Promise<void>
+  /** Opens what is aside, to look at it. Rejects as `StorageEngine.open`. */
+  open(directory: StoreDirectory): Promise<Store>
+  /**
+   * The store in its place is complete: makes that durable, then removes what is aside. The store's batch must be empty
+   * and no load open. Rejects with StoreError; what is aside stays then.
+   */
+  remove(directory: StoreDirectory): Promise<void>
+}
+
 /** Opens stores. */
 export interface StorageEngine extends AsyncDisposable {
   /** What its stores say as `kind`. */
   readonly name: string
   /** Rejects with StoreError `ERR_STORE_LOCKED` when that store is open already. */
   open(directory: StoreDirectory): Promise<Store>
+  /** Where a store lies, for messages and tools. Absent when stores end with the process. */
+  pathOf?(directory: StoreDirectory): string
+  /** Absent: a store that must be built anew is cleared first. */
+  readonly aside?: StoresAside
   /** Closes every store that is still open. */
   close(): Promise<void>
 }

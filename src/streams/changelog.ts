@@ -27,13 +27,15 @@ export class Changelog implements DeliveryObserver {
   failure: MillraceError | undefined
   /** The offset behind the last acknowledged record of ours. */
   position: number
+  /** Leader epoch of the last record known, −1 unknown. */
+  leaderEpoch: number
   readonly #unrepaired: Unrepaired[] = []
   readonly #producer: ProducerPort
   readonly #changed: () => void
   readonly #foreign: (range: ForeignRange) => void
 
   constructor(
-    at: { topic: string; partition: number; position: number },
+    at: { topic: string; partition: number; position: number; leaderEpoch: number },
     producer: ProducerPort,
     changed: () => void,
     foreign: (range: ForeignRange) => void,
@@ -41,6 +43,7 @@ export class Changelog implements DeliveryObserver {
     this.topic = at.topic
     this.partition = at.partition
     this.position = at.position
+    this.leaderEpoch = at.leaderEpoch
     this.#producer = producer
     this.#changed = changed
     this.#foreign = foreign
@@ -104,7 +107,8 @@ export class Changelog implements DeliveryObserver {
     this.position = offset
   }
 
-  delivered(_topic: string, _partition: number, baseOffset: number, count: number): void {
+  delivered(_topic: string, _partition: number, baseOffset: number, count: number, leaderEpoch: number): void {
+    if (leaderEpoch > this.leaderEpoch) this.leaderEpoch = leaderEpoch
     if (baseOffset > this.position) this.#found({ from: this.position, to: baseOffset })
     // A duplicate that the broker recognised may come without an offset (−1): its records lie where they were first put.
     this.position = baseOffset < 0 ? this.position + count : Math.max(this.position, baseOffset + count)

@@ -22,6 +22,11 @@ export function clientPort(options: ClientOptions): KafkaPort & { readonly clien
       const found = await client.listOffsets(partitions, at, 'read_uncommitted', signal)
       return partitions.map(({ topic, partition }) => found.get(topic, partition)?.offset ?? 0)
     },
+    async epochEnd({ topic, partition }, leaderEpoch, signal) {
+      const question = [{ topic, partition, leaderEpoch }]
+      const found = await admin.offsetForLeaderEpoch(question, signal === undefined ? {} : { signal })
+      return found.get(topic, partition)?.endOffset ?? -1
+    },
     producer: (settings) => client.producer({ ...settings, maxRequestBytes: maxRecordBytes }),
     consumer: (settings) => client.consumer(settings),
     group: (settings) => client.group({ ...settings, assignors: ['copartition'] }),

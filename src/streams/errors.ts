@@ -20,7 +20,7 @@ import { MillraceError } from '../base/errors.ts'
  * - `ERR_TOPIC_MISSING`: a topic that is needed does not exist; `ensureStreams` creates it.
  * - `ERR_TABLE_NOT_COMPACTED`: a table topic has no `cleanup.policy=compact` and would lose keys.
  * - `ERR_LOST_OFFSETS`: the broker deleted records that were not processed yet.
- * - `ERR_TABLE_DIVERGED`: the local table is ahead of, or not of, the table topic.
+ * - `ERR_TABLE_DIVERGED`: the local table has more than its topic does (`TableDivergedError`).
  * - `ERR_CHANGELOG`: a table write failed for good; the task restores its table.
  * - `ERR_MISROUTED_KEYS`: records lie in other partitions than the partitioner would choose.
  */
@@ -85,6 +85,71 @@ export class GraphError extends StreamsError {
     this.group = group
     this.faults = faults
   }
+}
+
+/** What a local table and its topic disagree about. */
+export interface Divergence {
+  /** The group whose table it is; undefined: a copy that joins, lookups and views read. */
+  readonly group: string | undefined
+  readonly topic: string
+  readonly partition: number
+  /** The offset to which the local table has followed its topic. */
+  readonly position: number
+  /** First offset of the topic's partition. */
+  readonly earliest: number
+  /** Its end. */
+  readonly end: number
+  /** What has become of the topic. */
+  readonly why: string
+  /** Where the local table lies; undefined: in memory. */
+  readonly directory: string | undefined
+}
+
+/**
+ * A local table has followed its topic further than the topic goes: what is on this machine may be the only copy left, so
+ * nothing is changed until somebody has decided. Code `ERR_TABLE_DIVERGED`; the message names both ways out.
+ */
+export class TableDivergedError extends StreamsError {
+  override readonly name = 'TableDivergedError'
+  /** The group whose table it is; undefined: a copy that joins, lookups and views read. */
+  readonly group: string | undefined
+  /** The table's topic. */
+  readonly topic: string
+  /** Its partition. */
+  readonly partition: number
+  /** The offset to which the local table has followed its topic. */
+  readonly position: number
+  /** The end of the topic's partition. */
+  readonly end: number
+  /** Where the local table lies; undefined: in memory. */
+  readonly directory: string | undefined
+  constructor(what: Divergence) {
+    const { group, topic, partition, position, earliest, end, why, directory } = what
+    const whose = group === undefined ? 'the local copy' : `the local table of group ${group}`
+    const where = earliest === end ? `is empty (its next offset is ${end})` : `ends at offset ${end}`
+    const remedies =
+      directory === undefined
+        ? 'Restart the process to discard it and to take what the topic has'
+        : `To write it back into the topic: millrace store republish ${quoted(directory)} --brokers HOST:PORT ` +
+          `--topic ${topic} --partition ${partition}. To discard it and take what the topic has: ` +
+          `millrace store discard ${quoted(directory)}`
+    super(
+      'ERR_TABLE_DIVERGED',
+      `${whose} of ${topic}/${partition} has followed its topic to offset ${position}, but the topic ${where}: ${why}. ` +
+        `The local one may be the only copy left. ${remedies}`,
+    )
+    this.group = group
+    this.topic = topic
+    this.partition = partition
+    this.position = position
+    this.end = end
+    this.directory = directory
+  }
+}
+
+/** A path as a shell takes it. */
+function quoted(path: string): string {
+  return /^[\w./%+:@-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`
 }
 
 /** Which record an error is about. */

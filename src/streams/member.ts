@@ -22,7 +22,7 @@ import type { ProcessorEvent } from './processor-events.ts'
 import type { ProcessorOptions } from './processor-options.ts'
 import type { RecoveryProgress } from './processor-state.ts'
 import type { ContextShared } from './record-context.ts'
-import { checkpointState, encodeCommitNote } from './store-state.ts'
+import { encodeCommitNote, encodeStoreState } from './store-state.ts'
 import type { TableReads } from './table-reads.ts'
 import type { TableRegistry } from './table-registry.ts'
 import { Task, type TaskHost } from './task.ts'
@@ -208,7 +208,8 @@ export class Member {
       event: (event) => this.#host.event(event),
       commit: (offsets, done) => this.#committer.commit(offsets, done),
       commitMetadata: (topic, streamTime) => encodeCommitNote({ topicId: topicId(topic), streamTime }),
-      storeState: (topic) => checkpointState(topicId(topic)),
+      storeState: ({ topic, leaderEpoch }) =>
+        encodeStoreState({ topicId: topicId(topic), leaderEpoch, wallMs: kafka.scope.scheduler.now() }),
       fatal: (error) => this.#host.fail(error),
       lost: (task, error) => this.#taskLost(task, error),
     }
@@ -269,19 +270,33 @@ export class Member {
     const tables = []
     const { table } = this.#host.graph
     if (table !== undefined) {
+      const askedMs = kafka.scope.scheduler.now()
       const [target = 0] = await kafka.listOffsets([{ topic: table.topic, partition }], 'latest', signal)
       signal.throwIfAborted()
-      const store = await registry.acquire(this.#host.graph.name, table.topic, partition)
+      const group = this.#host.graph.name
+      await registry.acquire(group, table.topic, partition)
       try {
         const began = kafka.scope.scheduler.monotonic()
-        const copy = await registry.restore({ topic: table.topic, partition, store, target }, signal)
+        const at = { group, topic: table.topic, partition, target, askedMs }
+        const { copy, localEntries, rebuilt } = await registry.restore(at, signal)
+        const { store, from, position, applied: records, leaderEpoch } = copy
         const durationMs = kafka.scope.scheduler.monotonic() - began
-        this.#host.event({ kind: 'restored', topic: table.topic, partition, records: copy.applied, durationMs })
+        this.#host.event({
+          kind: 'restored',
+          topic: table.topic,
+          partition,
+          records,
+          durationMs,
+          fromOffset: from,
+          toOffset: position,
+          localEntries,
+          rebuilt,
+        })
         const hashSeed = kafka.scope.random.bytes(4).readInt32LE(0)
         const taskTable = new TaskTable(table.topic, partition, table.codec, store, hashSeed, this.#span)
-        const at = { topic: table.topic, partition, position: copy.position }
+        const start = { topic: table.topic, partition, position, leaderEpoch }
         const changed = this.#runner.wake
-        const changelog: Changelog = new Changelog(at, this.#producer, changed, (range) => {
+        const changelog: Changelog = new Changelog(start, this.#producer, changed, (range) => {
           const task = this.#runner.task(partition)
           if (task !== undefined && task.tables[0]?.changelog === changelog) void this.#reassert(task, changelog, range)
         })

@@ -61,6 +61,8 @@ export interface ChunkPort extends TopicPartition {
   /** The position behind the chunk; passes control, aborted and compacted records. */
   readonly nextOffset: number
   readonly highWatermark: number
+  /** Leader epoch of the last batch, −1 unknown. */
+  readonly leaderEpoch: number
   readonly byteLength: number
   cursor(): CursorPort
 }
@@ -201,6 +203,8 @@ export interface KafkaPort {
     at: 'earliest' | 'latest',
     signal?: AbortSignal,
   ): Promise<readonly number[]>
+  /** Where the log's largest leader epoch not above `leaderEpoch` ends; −1: the log has none, or ends in an older one. */
+  epochEnd(at: TopicPartition, leaderEpoch: number, signal?: AbortSignal): Promise<number>
   producer(settings: ProducerSettings): ProducerPort
   consumer(settings: ConsumerSettings): ConsumerPort
   group(settings: GroupSettings): GroupMembership

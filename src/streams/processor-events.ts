@@ -27,11 +27,20 @@ export type ProcessorEvent =
     }
   /** The member has not been heard by its coordinator for so long that it must not write: it waits. */
   | { readonly kind: 'leaseLapsed' }
-  /** A task restores its table: how far it is. */
+  /** A partition's table is up to date: what was read of its topic, and what was here before. */
   | {
       readonly kind: 'restored'
       readonly topic: string
       readonly partition: number
+      /** Records read. */
       readonly records: number
       readonly durationMs: number
+      /** The offset reading began at: with a table on disk, where it had got to. */
+      readonly fromOffset: number
+      /** The offset behind the last one read. */
+      readonly toOffset: number
+      /** Entries that were there and stayed, about; 0 when the table was built from nothing. */
+      readonly localEntries: number
+      /** Why the table that was there could not be brought up to date and was built anew; undefined: it was not. */
+      readonly rebuilt: string | undefined
     }

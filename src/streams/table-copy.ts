@@ -1,12 +1,15 @@
 /**
  * TableCopy: the local copy of one partition of a table topic, and how far it has got. It is filled from the changelog up
- * to a target offset (restoring) and, for joins, lookups and views, kept up to date from then on (following).
+ * to a target offset (restoring) and, for joins, lookups and views, kept up to date from then on (following). Much is
+ * loaded in bulk; a short tail, and what is followed, is one batch per chunk: a store on disk makes a bulk load durable
+ * as tables of its own, which is too much for a few records.
  * Owner of the store while it fills it: this object. The reader that feeds it is table-reader.ts.
  */
 import { assert } from '../base/assert.ts'
 import { type Deferred, deferred } from '../base/deferred.ts'
-import type { BulkLoad, Store } from '../storage/index.ts'
+import type { BulkLoad, Store, StoreBatch } from '../storage/index.ts'
 import type { ChunkPort, CursorPort, TopicPartition } from './port.ts'
+import { encodeStoreState } from './store-state.ts'
 
 export type TableCopyState =
   | { readonly at: 'waiting' }
@@ -15,8 +18,24 @@ export type TableCopyState =
   | { readonly at: 'failed'; readonly error: unknown }
   | { readonly at: 'closed' }
 
+/** Where a copy begins. */
+export interface CopyStart {
+  /** First changelog offset to apply. */
+  readonly from: number
+  /** It has recovered when it has everything below. */
+  readonly target: number
+  /** When the target was asked for, milliseconds of the wall clock. */
+  readonly askedMs: number
+  /** Leader epoch of the last record the store has, −1 unknown. */
+  readonly leaderEpoch: number
+  /** A moment at which what the store has was everything, or at which it began empty; −1 unknown. */
+  readonly wallMs: number
+}
+
 /** Records that are applied between two looks at the clock. */
 const recordsPerLook = 512
+/** A longer way to the target is loaded in bulk. Offsets. */
+const bulkFrom = 65_536
 
 export class TableCopy implements TopicPartition {
   readonly topic: string
@@ -28,19 +47,29 @@ export class TableCopy implements TopicPartition {
   highWatermark = -1
   /** Records applied since the copy was opened. */
   applied = 0
+  /** Where it began. */
+  from = 0
+  /** Leader epoch of the last record applied, −1 unknown. */
+  leaderEpoch = -1
+  readonly #topicId: string
+  readonly #now: () => number
+  #wallMs = -1
+  #askedMs = -1
   #state: TableCopyState = { at: 'waiting' }
   #recovered: Deferred = deferred(true)
   #chunk: ChunkPort | undefined
   #cursor: CursorPort | undefined
   #load: BulkLoad | undefined
-  #checkpointState: Buffer
+  #batch: StoreBatch | undefined
   readonly #listeners = new Set<() => void>()
 
-  constructor(topic: string, partition: number, store: Store, checkpointState: Buffer) {
-    this.topic = topic
-    this.partition = partition
+  /** `now`: the wall clock. */
+  constructor(at: TopicPartition, store: Store, topicId: string, now: () => number) {
+    this.topic = at.topic
+    this.partition = at.partition
     this.store = store
-    this.#checkpointState = checkpointState
+    this.#topicId = topicId
+    this.#now = now
   }
 
   get state(): TableCopyState {
@@ -69,12 +98,16 @@ export class TableCopy implements TopicPartition {
     return () => this.#listeners.delete(listener)
   }
 
-  /** Begins at `position`; recovered once `target` is reached, which may be at once. */
-  begin(position: number, target: number): void {
+  /** Begins; recovered once the target is reached, which may be at once. */
+  begin({ from, target, askedMs, leaderEpoch, wallMs }: CopyStart): void {
     assert(this.#state.at === 'waiting', 'a table copy began twice')
-    this.position = position
+    this.from = from
+    this.position = from
     this.highWatermark = target
-    this.#state = { at: 'restoring', position, target }
+    this.leaderEpoch = leaderEpoch
+    this.#wallMs = wallMs
+    this.#askedMs = askedMs
+    this.#state = { at: 'restoring', position: from, target }
     this.#advanced()
   }
 
@@ -91,14 +124,13 @@ export class TableCopy implements TopicPartition {
     const cursor = this.#cursor
     const chunk = this.#chunk
     if (cursor === undefined || chunk === undefined) return true
-    this.#load ??= this.store.bulkLoad()
-    const load = this.#load
+    const into = this.#writer()
     let left = recordsPerLook
     while (cursor.next()) {
       const keyFrom = Math.max(0, cursor.keyFrom)
       const keyTo = Math.max(keyFrom, cursor.keyTo)
-      if (cursor.valueFrom < 0) load.delete(0, cursor.bytes, keyFrom, keyTo)
-      else load.put(0, cursor.bytes, keyFrom, keyTo, cursor.bytes, cursor.valueFrom, cursor.valueTo)
+      if (cursor.valueFrom < 0) into.delete(0, cursor.bytes, keyFrom, keyTo)
+      else into.put(0, cursor.bytes, keyFrom, keyTo, cursor.bytes, cursor.valueFrom, cursor.valueTo)
       this.applied += 1
       left -= 1
       if (left === 0) {
@@ -109,10 +141,37 @@ export class TableCopy implements TopicPartition {
     this.#chunk = undefined
     this.#cursor = undefined
     this.position = chunk.nextOffset
-    load.finish({ position: this.position, state: this.#checkpointState })
-    this.#load = undefined
+    if (chunk.leaderEpoch >= 0) this.leaderEpoch = chunk.leaderEpoch
+    this.#applied(chunk)
     this.#advanced()
     return true
+  }
+
+  /** What the records of a chunk go into. */
+  #writer(): BulkLoad | StoreBatch {
+    if (this.#load !== undefined) return this.#load
+    const { at } = this.#state
+    if (this.#batch === undefined && at === 'restoring' && this.highWatermark - this.position > bulkFrom) {
+      this.#load = this.store.bulkLoad()
+      return this.#load
+    }
+    this.#batch ??= this.store.writer()
+    return this.#batch
+  }
+
+  /** The store has the chunk, and knows that it does. */
+  #applied(chunk: ChunkPort): void {
+    const recovered = this.#state.at === 'restoring' && this.position >= this.#state.target
+    if (recovered) this.#wallMs = this.#askedMs
+    else if (this.#state.at === 'following' && this.position >= chunk.highWatermark) this.#wallMs = this.#now()
+    const { position, leaderEpoch } = this
+    const state = encodeStoreState({ topicId: this.#topicId, leaderEpoch, wallMs: this.#wallMs })
+    if (this.#load !== undefined && recovered) {
+      this.#load.finish({ position, state })
+      this.#load = undefined
+    } else if (this.#load !== undefined) this.#load.advance({ position, state })
+    else this.#batch?.commit({ position, state })
+    this.#batch = undefined
   }
 
   fail(error: unknown): void {
@@ -127,6 +186,8 @@ export class TableCopy implements TopicPartition {
     if (this.#state.at === 'closed') return
     this.#load?.abandon()
     this.#load = undefined
+    this.#batch?.abandon()
+    this.#batch = undefined
     this.#chunk = undefined
     this.#cursor = undefined
     this.#state = { at: 'closed' }

@@ -6,20 +6,45 @@
  */
 import { assert } from '../base/assert.ts'
 import type { TimerHandle } from '../base/scope.ts'
+import { notify } from '../base/events.ts'
 import type { StorageEngine, Store, StoreDirectory } from '../storage/index.ts'
-import { StreamsError } from './errors.ts'
+import { StreamsError, TableDivergedError } from './errors.ts'
 import type { KafkaPort } from './port.ts'
-import { checkpointState, topicIdOf } from './store-state.ts'
-import { TableCopy } from './table-copy.ts'
+import { decodeStoreState } from './store-state.ts'
+import { type CopyStart, TableCopy } from './table-copy.ts'
+import type { TableEvent } from './table-events.ts'
+import { decideOpening, needsDeleteRetention, needsEpochEnd, type OpeningFacts } from './table-opening.ts'
 import { TableReader } from './table-reader.ts'
 
 /** The group name under which followed copies are stored; no group can have it. */
 const copiesGroup = '~copies'
 
 interface OpenStore {
-  readonly store: Promise<Store>
+  store: Promise<Store>
   users: number
   linger: TimerHandle | undefined
+}
+
+/** A store whose user wants it brought up to date. */
+interface StoreToRestore {
+  /** The group that keeps its table in it; `copiesGroup` for a copy that is followed. */
+  readonly group: string
+  readonly topic: string
+  readonly partition: number
+  /** The log's end: a high watermark that was asked for after the task's committed offsets were read. */
+  readonly target: number
+  /** When it was asked for, milliseconds of the wall clock. */
+  readonly askedMs: number
+}
+
+/** What a restored table is, and how it came about. */
+export interface RestoredTable {
+  /** It has ended; its store is the table's. */
+  readonly copy: TableCopy
+  /** Entries that were there and stayed, about. */
+  readonly localEntries: number
+  /** Why what was there was built anew; undefined: it was not. */
+  readonly rebuilt: string | undefined
 }
 
 interface Followed {
@@ -31,18 +56,22 @@ export class TableRegistry {
   readonly #kafka: KafkaPort
   readonly #engine: StorageEngine
   readonly #lingerMs: number
+  readonly #onEvent: ((event: TableEvent) => void) | undefined
   readonly #stores = new Map<string, OpenStore>()
   /** Stores whose time is over and that are not closed yet. */
   readonly #closingStores = new Map<string, Promise<void>>()
   readonly #followed = new Map<string, Followed>()
+  /** Questions after the topics' `delete.retention.ms` that are being asked. */
+  readonly #retentions = new Map<string, Promise<number | undefined>>()
   readonly #closed = new AbortController()
   #restorer: TableReader | undefined
   #follower: TableReader | undefined
 
-  constructor(kafka: KafkaPort, engine: StorageEngine, lingerMs: number) {
+  constructor(kafka: KafkaPort, engine: StorageEngine, lingerMs: number, onEvent?: (event: TableEvent) => void) {
     this.#kafka = kafka
     this.#engine = engine
     this.#lingerMs = lingerMs
+    this.#onEvent = onEvent
   }
 
   /** Opens a task's store, or takes up the one that lingers. One user at a time. */
@@ -90,31 +119,28 @@ export class TableRegistry {
   }
 
   /**
-   * Brings a task's store up to `target` (a high watermark that was asked for after the task's committed offsets were
-   * read). Resolves with the position reached.
+   * Brings a task's store up to the target; `acquire` it first. What is restored is in the copy's store: if it had to be
+   * built anew, that is another than was acquired. Rejects with TableDivergedError, the signal's reason, or what failed.
    */
-  async restore(
-    at: { topic: string; partition: number; store: Store; target: number },
-    signal: AbortSignal,
-  ): Promise<TableCopy> {
-    const { topic, partition, store, target } = at
-    const start = await this.#startOf(topic, partition, store, target, signal)
-    const copy = new TableCopy(topic, partition, store, checkpointState(this.#topicId(topic)))
+  async restore(at: StoreToRestore, signal: AbortSignal): Promise<RestoredTable> {
+    const opened = await this.#open(at, signal)
+    const { copy, start } = opened
     this.#restorer ??= new TableReader(this.#kafka.scope.scheduler, this.#tableConsumer())
     const reader = this.#restorer
     const onAbort = (): void => copy.fail(signal.reason)
     signal.addEventListener('abort', onAbort, { once: true })
     try {
       signal.throwIfAborted()
-      copy.begin(start, target)
+      copy.begin(start)
       if (!copy.recovered) reader.add(copy)
       await copy.whenRecovered()
+      await this.#recovered(at, opened)
     } finally {
       signal.removeEventListener('abort', onAbort)
       reader.remove(copy)
       copy.close(signal.reason)
     }
-    return copy
+    return opened
   }
 
   /** A shared copy that is kept up to date; give it back with `unfollow`. Not necessarily recovered yet. */
@@ -159,45 +185,198 @@ export class TableRegistry {
 
   async #openCopy(topic: string, partition: number): Promise<TableCopy> {
     const { signal } = this.#closed
-    const store = await this.acquire(copiesGroup, topic, partition)
-    const at = [{ topic, partition }]
-    const [target = 0] = await this.#kafka.listOffsets(at, 'latest', signal)
-    const start = await this.#startOf(topic, partition, store, target, signal)
-    const copy = new TableCopy(topic, partition, store, checkpointState(this.#topicId(topic)))
-    this.#follower ??= new TableReader(this.#kafka.scope.scheduler, this.#tableConsumer())
-    copy.begin(start, target)
-    this.#follower.add(copy)
-    return copy
+    await this.acquire(copiesGroup, topic, partition)
+    try {
+      const askedMs = this.#kafka.scope.scheduler.now()
+      const [target = 0] = await this.#kafka.listOffsets([{ topic, partition }], 'latest', signal)
+      const at = { group: copiesGroup, topic, partition, target, askedMs }
+      const opened = await this.#open(at, signal)
+      this.#follower ??= new TableReader(this.#kafka.scope.scheduler, this.#tableConsumer())
+      const { copy } = opened
+      copy.begin(opened.start)
+      copy.whenRecovered().then(
+        () => this.#recovered(at, opened),
+        () => {}, // the copy's state says so
+      )
+      this.#follower.add(copy)
+      return copy
+    } catch (cause) {
+      this.release(copiesGroup, topic, partition)
+      throw cause
+    }
   }
 
-  /** Where to read on: the store's checkpoint if it belongs to this topic and is inside its log, else the beginning. */
-  async #startOf(topic: string, partition: number, store: Store, target: number, signal: AbortSignal): Promise<number> {
+  /** A copy of what the store has, and where it begins: on from its checkpoint, or from nothing. */
+  async #open(
+    at: StoreToRestore,
+    signal: AbortSignal,
+  ): Promise<RestoredTable & { readonly copy: TableCopy; readonly start: CopyStart }> {
+    const { group, topic, partition, target, askedMs } = at
+    const { scheduler } = this.#kafka.scope
+    const open = this.#stores.get(nameOf(group, topic, partition))
+    assert(open !== undefined, 'a store is restored that nobody acquired')
+    let store = await open.store
+    await this.#checkAside(at, signal)
+    const facts = await this.#facts(at, store, signal)
+    const opening = decideOpening(facts)
+    let rebuilt: string | undefined
+    let start: CopyStart = { from: 0, target, askedMs, leaderEpoch: -1, wallMs: askedMs }
+    switch (opening.kind) {
+      case 'resume': {
+        const { leaderEpoch = -1, wallMs = -1 } = facts.checkpoint?.state ?? {}
+        start = { ...start, from: opening.from, leaderEpoch, wallMs }
+        break
+      }
+      case 'fill':
+        if (facts.hasEntries || facts.checkpoint !== undefined) store.clear()
+        start = { ...start, from: opening.from }
+        break
+      case 'rebuild': {
+        rebuilt = opening.reason
+        const place = { group: shownGroup(group), topic, partition }
+        notify(this.#onEvent, { type: 'tableRebuild', ...place, reason: rebuilt })
+        store = await this.#setAside(at, open, store)
+        start = { ...start, from: opening.from }
+        break
+      }
+      case 'diverged':
+        throw this.#diverged(at, facts, opening.reason, this.#engine.pathOf?.({ group, table: topic, partition }))
+    }
+    const now = (): number => scheduler.now()
+    const copy = new TableCopy({ topic, partition }, store, facts.topicId, now)
+    return { copy, start, rebuilt, localEntries: opening.kind === 'resume' ? store.entryCount : 0 }
+  }
+
+  async #facts({ topic, partition, target }: StoreToRestore, store: Store, signal: AbortSignal): Promise<OpeningFacts> {
     const [earliest = 0] = await this.#kafka.listOffsets([{ topic, partition }], 'earliest', signal)
     const { checkpoint } = store
-    if (checkpoint === undefined) return earliest
-    const sameTopic = topicIdOf(checkpoint.state) === this.#topicId(topic)
-    if (sameTopic && checkpoint.position <= target && checkpoint.position >= earliest) return checkpoint.position
-    const shrunk = target < checkpoint.position
-    if (shrunk && store.entryCount > 0) {
-      throw new StreamsError(
-        'ERR_TABLE_DIVERGED',
-        `the local table of ${topic}/${partition} has followed its topic to offset ${checkpoint.position}, but the topic ` +
-          `${sameTopic ? '' : 'was made anew and '}ends at ${target}: the local copy may be the only one left. ` +
-          'Restart the process to discard it and rebuild from the topic',
-      )
+    const state = checkpoint === undefined ? undefined : decodeStoreState(checkpoint.state)
+    const facts: OpeningFacts = {
+      checkpoint: checkpoint === undefined ? undefined : { position: checkpoint.position, state },
+      hasEntries: hasEntries(store),
+      topicId: this.#kafka.metadata.view.topic(topic)?.id ?? '',
+      earliest,
+      end: target,
+      epochEnd: undefined,
+      deleteRetentionMs: undefined,
+      nowMs: this.#kafka.scope.scheduler.now(),
     }
-    // Another topic, or records that compaction passed: what is here cannot be brought up to date.
-    store.clear()
-    return earliest
+    const epochEnd = needsEpochEnd(facts)
+      ? await this.#kafka.epochEnd({ topic, partition }, state?.leaderEpoch ?? -1, signal)
+      : undefined
+    const deleteRetentionMs = needsDeleteRetention(facts) ? await this.#deleteRetention(topic) : undefined
+    return { ...facts, epochEnd, deleteRetentionMs }
   }
 
-  #topicId(topic: string): string {
-    return this.#kafka.metadata.view.topic(topic)?.id ?? ''
+  /** How long the topic keeps deletions, milliseconds; one question for all of its partitions that open together. */
+  #deleteRetention(topic: string): Promise<number | undefined> {
+    let asking = this.#retentions.get(topic)
+    if (asking === undefined) {
+      const name = 'delete.retention.ms'
+      asking = this.#kafka.admin
+        .topicConfig(topic, [name])
+        .then((config) => {
+          const text = config.get(name)
+          const value = text === undefined || text === null || text === '' ? Number.NaN : Number(text)
+          return Number.isNaN(value) ? undefined : value
+        })
+        .finally(() => this.#retentions.delete(topic))
+      this.#retentions.set(topic, asking)
+    }
+    return asking
+  }
+
+  /** An empty store in the place of one that is kept aside until the new one has recovered, if the engine can. */
+  async #setAside({ group, topic, partition }: StoreToRestore, open: OpenStore, store: Store): Promise<Store> {
+    const { aside } = this.#engine
+    const directory = { group, table: topic, partition }
+    // What is aside already is the last one that was complete; what is here now never was.
+    if (aside === undefined || aside.has(directory)) {
+      store.clear()
+      return store
+    }
+    const again = store
+      .close()
+      .then(() => aside.put(directory))
+      .then(() => this.#engine.open(directory))
+    open.store = again
+    again.catch(() => {
+      const name = nameOf(group, topic, partition)
+      if (this.#stores.get(name) === open) this.#stores.delete(name)
+    })
+    return again
+  }
+
+  /**
+   * A rebuild was broken off: what is aside was the last complete table. Throws TableDivergedError when the topic does not
+   * have all of it any more.
+   */
+  async #checkAside(at: StoreToRestore, signal: AbortSignal): Promise<void> {
+    const { aside } = this.#engine
+    const directory = { group: at.group, table: at.topic, partition: at.partition }
+    if (aside?.has(directory) !== true) return
+    let old: Store
+    try {
+      old = await aside.open(directory)
+    } catch {
+      return // damaged: it is of no use to anybody
+    }
+    try {
+      const facts = await this.#facts(at, old, signal)
+      const opening = decideOpening(facts)
+      if (opening.kind === 'diverged') throw this.#diverged(at, facts, opening.reason, aside.pathOf(directory))
+    } finally {
+      await old.close()
+    }
+  }
+
+  /** The table is complete: what it was built beside goes. */
+  async #recovered(at: StoreToRestore, { copy, localEntries, rebuilt }: RestoredTable): Promise<void> {
+    const { group, topic, partition } = at
+    const directory = { group, table: topic, partition }
+    const { applied: records, from: fromOffset, position: toOffset } = copy
+    const place = { group: shownGroup(group), topic, partition }
+    notify(this.#onEvent, { type: 'tableRestored', ...place, records, fromOffset, toOffset, localEntries, rebuilt })
+    const { aside } = this.#engine
+    if (aside?.has(directory) !== true) return
+    try {
+      await aside.remove(directory)
+    } catch (error) {
+      // It is kept until the table is restored once more.
+      notify(this.#onEvent, { type: 'tableAsideKept', ...place, error })
+    }
+  }
+
+  #diverged(at: StoreToRestore, facts: OpeningFacts, why: string, directory: string | undefined): TableDivergedError {
+    return new TableDivergedError({
+      group: shownGroup(at.group),
+      topic: at.topic,
+      partition: at.partition,
+      position: facts.checkpoint?.position ?? 0,
+      earliest: facts.earliest,
+      end: facts.end,
+      why,
+      directory,
+    })
   }
 
   #tableConsumer(): ReturnType<KafkaPort['consumer']> {
     return this.#kafka.consumer({ isolation: 'read_committed', startFrom: 'error' })
   }
+}
+
+function hasEntries(store: Store): boolean {
+  const iterator = store.iterate()
+  try {
+    return iterator.next()
+  } finally {
+    iterator.close()
+  }
+}
+
+/** The group as users know it; undefined for the copies that are followed. */
+function shownGroup(group: string): string | undefined {
+  return group === copiesGroup ? undefined : group
 }
 
 function nameOf(group: string, topic: string, partition: number): string {

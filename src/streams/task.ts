@@ -7,6 +7,7 @@
 import { assert } from '../base/assert.ts'
 import { describeError, MillraceError } from '../base/errors.ts'
 import type { Scope, TimerHandle } from '../base/scope.ts'
+import type { Changelog } from './changelog.ts'
 import { Checkpoint, type CheckpointHost, type TableOfTask } from './checkpoint.ts'
 import { decodeFrom } from './codec.ts'
 import type { CommitOutcome } from './committer.ts'
@@ -48,7 +49,8 @@ export interface TaskHost {
   commit(offsets: readonly OffsetToCommit[], done: (outcome: CommitOutcome) => void): void
   /** The commit metadata of an input: what a later start must know. */
   commitMetadata(topic: string, streamTime: number): string
-  storeState(topic: string): Buffer
+  /** What the store's checkpoint says of the topic it follows. */
+  storeState(changelog: Changelog): Buffer
   /** The processor ends with this error. */
   fatal(error: MillraceError): void
   /** The task cannot go on here (fenced, or its changelog failed): it is closed without a checkpoint, and restored. */
@@ -452,7 +454,7 @@ export class Task implements CheckpointHost {
   }
 
   storeState(one: TableOfTask): Buffer {
-    return this.#host.storeState(one.table.topic)
+    return this.#host.storeState(one.changelog)
   }
 
   idle(): void {

@@ -70,6 +70,7 @@ function replaced(kafka: KafkaPort, methods: Partial<KafkaPort>): KafkaPort {
     metadata: kafka.metadata,
     admin: kafka.admin,
     listOffsets: (...args) => kafka.listOffsets(...args),
+    epochEnd: (...args) => kafka.epochEnd(...args),
     producer: (settings) => kafka.producer(settings),
     consumer: (settings) => kafka.consumer(settings),
     group: (settings) => kafka.group(settings),

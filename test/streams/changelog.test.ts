@@ -17,7 +17,7 @@ function open(position: number) {
     ready: () => Promise.resolve(),
     close: () => Promise.resolve(),
   }
-  const at = { topic: 't', partition: 3, position }
+  const at = { topic: 't', partition: 3, position, leaderEpoch: -1 }
   const changelog = new Changelog(
     at,
     producer,
@@ -28,7 +28,7 @@ function open(position: number) {
   const write = (baseOffset: number, count: number): number => {
     changelog.cut()
     for (let i = 0; i < count; i++) changelog.append(0, Buffer.alloc(0), 0, 0, Buffer.alloc(0), -1, 0)
-    changelog.delivered('t', 3, baseOffset, count)
+    changelog.delivered('t', 3, baseOffset, count, 0)
     return changelog.storePosition()
   }
   return { changelog, foreign, write, appended: () => appended }
