@@ -1,7 +1,8 @@
 /**
  * Records of tables: how an entry lies on disk, and its checksum. A record begins at a multiple of 8:
  * check u32 | key length u24, flags u8 | value length u32 | key | value | zeros to 8.
- * The check covers everything behind it, zeros included, and is seeded with the file's seed. Stateless.
+ * The check covers everything behind it, zeros included. Its seed is made of the file's and of the place in the file: a
+ * record that lies where another one belongs is as damaged as one with a wrong bit. Stateless.
  */
 import { crc32 } from 'node:zlib'
 import { maxValueBytes } from '../contract.ts'
@@ -36,8 +37,13 @@ export interface Chunk {
 /** A chunk of `size` bytes, a multiple of 8, with whatever was in that memory. */
 export function makeChunk(size: number): Chunk {
   // Not from Node's pool, so that it begins at a word; tiny ones would be objects of another kind.
-  const bytes = Buffer.allocUnsafeSlow(size < 256 ? 256 : size)
+  const bytes = Buffer.allocUnsafeSlow(Math.max(size, 256))
   return { bytes, words: new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length >>> 2) }
+}
+
+/** First value of the check of the record at `offset` of a file with `seed`; signed. */
+export function checkSeed(seed: number, offset: number): number {
+  return seed ^ (offset >>> 3)
 }
 
 /**
@@ -76,7 +82,7 @@ export function sizeAt(words: Int32Array, at: number): number {
   return align8(recordHeaderBytes + (words[at + 1]! & 0xffffff) + valueLength)
 }
 
-/** Whether the record of `size` bytes at `at` of `chunk` is as it was written. */
+/** Whether the record of `size` bytes at `at` of `chunk` is as it was written; `seed` is its `checkSeed`. */
 export function isIntact(chunk: Chunk, at: number, size: number, seed: number): boolean {
   const { words } = chunk
   const first = at >>> 2
@@ -85,6 +91,6 @@ export function isIntact(chunk: Chunk, at: number, size: number, seed: number): 
   const check =
     (flags & flagCrc) === 0
       ? wordCheck(words, first + 1, (at + size) >>> 2, seed)
-      : crc32(chunk.bytes.subarray(at + 4, at + size), seed) | 0
+      : crc32(chunk.bytes.subarray(at + 4, at + size), seed >>> 0) | 0
   return words[first] === check
 }

@@ -6,6 +6,7 @@
 import { compareToBound, type CursorRange, type EntryCursor, type KeyBound } from './cursor.ts'
 import {
   type Chunk,
+  checkSeed,
   flagDeleted,
   isIntact,
   makeChunk,
@@ -103,7 +104,7 @@ export class TableCursor implements EntryCursor {
       }
       const chunk = this.#chunk
       const size = this.#sizeAt(at)
-      if (!isIntact(chunk, at, size, this.#table!.seed))
+      if (!isIntact(chunk, at, size, checkSeed(this.#table!.seed, this.#chunkAt + at)))
         throw this.#damage(at, 'the checksum of a record does not match')
       if (this.#reverse) this.#left -= 1
       else this.#at = at + size

@@ -70,7 +70,7 @@ export function encodeFooter(sections: Sections, seed: number): Buffer {
   const { recordsEnd, spansEnd, slotsEnd, indexEnd, propertiesEnd } = sections
   const { spansCrc, slotsCrc, indexCrc, propertiesCrc } = sections
   const fields = [recordsEnd, spansEnd, slotsEnd, indexEnd, propertiesEnd, spansCrc, slotsCrc, indexCrc, propertiesCrc]
-  fields.forEach((field, i) => footer.writeUInt32LE(field, 4 * i))
+  for (const [i, field] of fields.entries()) footer.writeUInt32LE(field, 4 * i)
   footer.writeUInt32LE(crc32(footer.subarray(0, checkAt), seed), checkAt)
   magic.copy(footer, footerBytes - magic.length)
   return footer

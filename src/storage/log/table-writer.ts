@@ -11,6 +11,7 @@ import { compareKeys, copySpan } from './cursor.ts'
 import { crcSeed, encodeFileHeader, fileHeaderBytes, type StoreFiles, tableName } from './format.ts'
 import { hashOf } from './key-hash.ts'
 import {
+  checkSeed,
   flagCrc,
   flagDeleted,
   makeChunk,
@@ -65,7 +66,7 @@ export class TableWriter {
   /** A record from here on begins a block. */
   #nextBlock = fileHeaderBytes
   readonly #index = new SparseIndexBuilder()
-  #spanCrcs: number[] = []
+  readonly #spanCrcs: number[] = []
   #count = 0
   #hashes: Int32Array = new Int32Array(1024)
   #places: Int32Array = new Int32Array(1024)
@@ -201,10 +202,11 @@ export class TableWriter {
     const valueAt = keyAt + keyTo - keyFrom
     copySpan(bytes, keyFrom, keyTo, target, keyAt)
     copySpan(valueBytes, valueFrom, valueTo, target, valueAt)
+    const seed = checkSeed(this.#seed, this.#offset)
     words[first] =
       size > maxWordCheckBytes
-        ? crc32(target.subarray(at + 4, at + size), this.#seed)
-        : wordCheck(words, first + 1, end, this.#seed)
+        ? crc32(target.subarray(at + 4, at + size), seed >>> 0)
+        : wordCheck(words, first + 1, end, seed)
     this.#lastBytes = target
     this.#lastFrom = keyAt
     this.#lastTo = valueAt
@@ -226,7 +228,7 @@ export class TableWriter {
     const padding = size - recordHeaderBytes - (keyTo - keyFrom) - (valueTo - valueFrom)
     header.writeInt32LE(head, 4)
     header.writeUInt32LE(valueTo - valueFrom, 8)
-    let check = crc32(header.subarray(4), this.#seed)
+    let check = crc32(header.subarray(4), checkSeed(this.#seed, this.#offset) >>> 0)
     check = crc32(bytes.subarray(keyFrom, keyTo), check)
     check = crc32(valueBytes.subarray(valueFrom, valueTo), check)
     header.writeUInt32LE(crc32(zeros.subarray(0, padding), check), 0)
@@ -292,7 +294,7 @@ export class TableWriter {
     yield
 
     const spans = Buffer.alloc(spansSize(recordsEnd - fileHeaderBytes))
-    this.#spanCrcs.forEach((crc, i) => spans.writeUInt32LE(crc, 4 * i))
+    for (const [i, crc] of this.#spanCrcs.entries()) spans.writeUInt32LE(crc, 4 * i)
     this.file.writeSync(spans, 0, spans.length, recordsEnd)
     const spansEnd = recordsEnd + spans.length
 

@@ -7,6 +7,7 @@ import type { Span } from '../contract.ts'
 import { type CursorRange, type EntryCursor, type EntrySource, type Lookup, lookup, sameKey } from './cursor.ts'
 import type { StoreFiles } from './format.ts'
 import {
+  checkSeed,
   type Chunk,
   flagDeleted,
   isIntact,
@@ -169,7 +170,7 @@ export class Table implements EntrySource {
     const { file } = this
     let chunk = this.#buffer
     const room = this.#recordsEnd - offset
-    const length = room < this.#firstRead ? room : this.#firstRead
+    const length = Math.min(room, this.#firstRead)
     if (length < minRecordBytes) throw file.damage(offset, 'no record fits where its slots say that there is one')
     this.preads += 1
     const read = file.file.readSync(chunk.bytes, 0, length, offset)
@@ -189,7 +190,7 @@ export class Table implements EntrySource {
     const { file } = this
     let chunk = makeChunk(this.#firstRead)
     const room = this.#recordsEnd - offset
-    const length = room < this.#firstRead ? room : this.#firstRead
+    const length = Math.min(room, this.#firstRead)
     if (length < minRecordBytes) throw file.damage(offset, 'no record fits where its slots say that there is one')
     this.preads += 1
     await file.fillAsync(chunk, 0, length, offset)
@@ -232,7 +233,7 @@ export class Table implements EntrySource {
     to: number,
     out: Span,
   ): Lookup {
-    if (!isIntact(chunk, 0, size, this.file.seed)) {
+    if (!isIntact(chunk, 0, size, checkSeed(this.file.seed, offset))) {
       throw this.file.damage(offset, 'the checksum of a record does not match')
     }
     const { bytes, words } = chunk
