@@ -6,7 +6,7 @@
  * 2. When upper runs hold more than half as much as the last level, all are merged into it: superseded entries never take
  *    much more than that share. A deletion counts as the entry it takes away.
  * 3. Four neighbours of about the same size become one run: an entry is rewritten once per size, not once per flush.
- * 4. When runs get many but their sizes do not fit, the neighbours that cost least become one.
+ * 4. When runs get many but their sizes do not fit, the neighbours for which that costs least become one.
  */
 import { compareToBound, type KeyBound } from './cursor.ts'
 import { maxTableBytes, type TableMeta } from './table-layout.ts'
@@ -186,7 +186,10 @@ function sameSize(
   return best
 }
 
-/** When there are many runs: the neighbours with the fewest bytes. When there are too many, any two will do. */
+/**
+ * When there are many runs: the neighbours that cost the fewest bytes for each run that there is less. Three at least,
+ * because pairs grow one by one; when writers are slowed down already, any two will do.
+ */
 function cheapest(
   upper: readonly (readonly LevelTable[])[],
   free: readonly boolean[],
@@ -194,16 +197,17 @@ function cheapest(
 ): Window | undefined {
   if (upper.length < limits.crowdedRuns) return undefined
   const sizes = upper.map(bytesOf)
-  const fewest = upper.length >= limits.slowRuns ? 2 : limits.runsToMerge
-  for (let count = limits.runsToMerge; count >= fewest; count--) {
+  for (let fewest = 3; fewest >= (upper.length >= limits.slowRuns ? 2 : 3); fewest--) {
     let best: Window | undefined
-    let bestBytes = Number.POSITIVE_INFINITY
-    for (let from = 0; from + count <= sizes.length; from++) {
-      if (!free.slice(from, from + count).every(Boolean)) continue
-      const bytes = sizes.slice(from, from + count).reduce((sum, size) => sum + size, 0)
-      if (bytes < bestBytes) {
-        best = { from, to: from + count }
-        bestBytes = bytes
+    let bestCost = Number.POSITIVE_INFINITY
+    for (let from = 0; from < sizes.length; from++) {
+      let bytes = 0
+      for (let to = from; to < sizes.length && free[to]!; to++) {
+        bytes += sizes[to]!
+        const cost = bytes / (to - from)
+        if (to + 1 - from < fewest || cost >= bestCost) continue
+        best = { from, to: to + 1 }
+        bestCost = cost
       }
     }
     if (best !== undefined) return best

@@ -111,7 +111,13 @@ const cases: readonly { name: string; upper: string[]; last?: string; plan: stri
     name: 'many runs of any size',
     upper: ['7:a-z 64', '6:a-z 1', '5:a-z 10', '4:a-z 3', '3:a-z 20', '2:a-z 7'],
     last: '1:a-z 999',
-    plan: 'upper 6 5 4 3',
+    plan: 'upper 6 5 4',
+  },
+  {
+    name: 'many runs: large ones are left alone, small ones taken in',
+    upper: ['8:a-z 16', '7:a-z 16', '6:a-z 16', '5:a-z 1', '4:a-z 64', '3:a-z 64', '2:a-z 64'],
+    last: '1:a-z 999',
+    plan: 'upper 8 7 6 5',
   },
   // Beside a merge that runs.
   {
@@ -139,7 +145,7 @@ const cases: readonly { name: string; upper: string[]; last?: string; plan: stri
     name: 'a window does not reach over a busy run',
     upper: ['7:a-z 9', '6:a-z 9', '5:a-z 9', '4:a-z 9', '3:a-z 9', '2:a-z 9'],
     last: '1:a-z 999',
-    busy: { files: new Set([5]), last: false },
+    busy: { files: new Set([5, 4]), last: false },
     plan: 'nothing',
   },
   {
