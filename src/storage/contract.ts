@@ -4,8 +4,8 @@
  * reserved for timers, windows and the like) and a batch may span spaces. One owner writes; reads happen in any turn.
  *
  * Spans: hot paths pass (buffer, from, to) and get a reused Span back, so that no object is made per operation. A span
- * returned by a store points into its memory and is valid only until the next put, delete, commit or clear of that
- * store: copy or decode it at once. The forms without spans copy.
+ * returned by a store points into its memory, perhaps into one buffer for all reads from disk, and is valid only until
+ * the next call of any store of that engine: copy or decode it at once. The forms without spans copy.
  */
 
 /** How far a store has followed its changelog, written atomically with the data it covers. */
@@ -83,7 +83,10 @@ export interface StoreIterator extends Disposable {
 
 /** Reads, common to stores and snapshots. */
 export interface StoreReader {
-  /** Entries of all key spaces. */
+  /**
+   * Entries of all key spaces. Exact in the memory engine; on disk an estimate (mostly within a few per cent) while newer
+   * tables overlap older ones. To ask whether there is any, iterate.
+   */
   readonly entryCount: number
   /** The checkpoint of the last commit or load that gave one; undefined in a new or cleared store. */
   readonly checkpoint: Checkpoint | undefined
@@ -191,7 +194,7 @@ export interface Store extends StoreReader, AsyncDisposable {
   readonly kind: string
   /** `group/table/partition`, for messages. */
   readonly name: string
-  /** Key and value bytes of all entries. */
+  /** Key and value bytes of all entries; an estimate where `entryCount` is one. */
   readonly byteLength: number
   /** The store's one batch; always the same object. */
   writer(): StoreBatch

@@ -21,6 +21,8 @@ export type StoreErrorCode =
   | 'ERR_STORE_CORRUPT'
   /** What is on disk was written by a newer version (disk engines). */
   | 'ERR_STORE_VERSION'
+  /** The system refused to open or remove something (disk engines); the cause says why. */
+  | 'ERR_STORE_IO'
   /** An earlier write failed so that nothing more may be written (disk engines). */
   | 'ERR_STORE_POISONED'
 

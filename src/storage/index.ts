@@ -17,9 +17,13 @@ export {
   type StoreRange,
   type StoreReader,
   type StoreStats,
+  type StoresAside,
   spaceCount,
 } from './contract.ts'
-export { encodePart, storePath } from './directory.ts'
+export { encodePart, storeNameOf, storePath } from './directory.ts'
 export { StoreError, type StoreErrorCode } from './errors.ts'
+export { LogEngine, type LogEngineOptions, logEngine } from './log/engine.ts'
+export type { StoreEvent } from './log/events.ts'
+export { LogStore, type SyncPolicy } from './log/store.ts'
 export { MemoryEngine, type MemoryEngineOptions, memoryEngine } from './memory-engine.ts'
 export { nodeFs } from './node-fs.ts'

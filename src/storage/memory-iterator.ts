@@ -125,26 +125,3 @@ export class MemoryIterator implements StoreIterator {
 
 /** Positions are block × stride + index; no block is as long as that. */
 const stride = 2 ** 20
-
-/** Copies of an iterator's entries; leaving the loop early closes it. */
-export class EntryIterator implements IterableIterator<[Buffer, Buffer]> {
-  readonly #source: StoreIterator
-
-  constructor(source: StoreIterator) {
-    this.#source = source
-  }
-
-  [Symbol.iterator](): this {
-    return this
-  }
-
-  next(): IteratorResult<[Buffer, Buffer]> {
-    if (!this.#source.next()) return { done: true, value: undefined }
-    return { done: false, value: [this.#source.key.copy(), this.#source.value.copy()] }
-  }
-
-  return(): IteratorResult<[Buffer, Buffer]> {
-    this.#source.close()
-    return { done: true, value: undefined }
-  }
-}

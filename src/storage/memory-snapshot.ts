@@ -1,8 +1,9 @@
 /** A snapshot of a memory store. Owns its overlay until released. */
 import { checkKey, checkSpace } from './check.ts'
 import { type Checkpoint, type KeyLike, type Snapshot, Span, type StoreIterator, type StoreRange } from './contract.ts'
+import { EntryIterator } from './entry-iterator.ts'
 import { StoreError } from './errors.ts'
-import { EntryIterator, MemoryIterator } from './memory-iterator.ts'
+import { MemoryIterator } from './memory-iterator.ts'
 import { readValue } from './memory-reader.ts'
 import type { MemoryTable } from './memory-table.ts'
 import type { Overlay } from './overlay.ts'

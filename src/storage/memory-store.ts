@@ -17,10 +17,11 @@ import type {
   StoreStats,
 } from './contract.ts'
 import { Span } from './contract.ts'
+import { EntryIterator } from './entry-iterator.ts'
 import { StoreError } from './errors.ts'
 import { type BatchOwner, MemoryBatch } from './memory-batch.ts'
 import { type LoadOwner, MemoryBulkLoad } from './memory-bulk.ts'
-import { EntryIterator, MemoryIterator } from './memory-iterator.ts'
+import { MemoryIterator } from './memory-iterator.ts'
 import { readValue } from './memory-reader.ts'
 import { MemorySnapshot } from './memory-snapshot.ts'
 import { MemoryTable } from './memory-table.ts'

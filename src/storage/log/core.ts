@@ -1,0 +1,456 @@
+/**
+ * The core of a log store: memtables, logs, tables and manifest, and the order in which they change so that a crash at
+ * any point leaves a prefix of what was written. The owner of all of them; store.ts is its face, maintenance.ts brings
+ * its memtables into tables and merges those.
+ *
+ * A batch is a frame in the active memtable's log. A full memtable is frozen: a new one with a new log takes its place.
+ * A frozen one becomes a run of tables; when these are durable and the manifest durably names them, its log goes. Batches
+ * are numbered without gaps over all logs: recovery stops at a gap. A bulk load's memtables have no log; each counts as
+ * one number, so batches after a load do not count before its tables do.
+ */
+import { assert } from '../../base/assert.ts'
+import type { Checkpoint, Span } from '../contract.ts'
+import { StoreError } from '../errors.ts'
+import { lookup } from './cursor.ts'
+import { Estimator, visibleNow } from './estimate.ts'
+import type { StoreEvent } from './events.ts'
+import { manifestName, type StoreFiles } from './format.ts'
+import { sealFrame } from './frame.ts'
+import { hashOf } from './key-hash.ts'
+import { LogFile, syncError, writeError } from './log-file.ts'
+import type { Manifest } from './manifest.ts'
+import type { ManifestState } from './manifest-state.ts'
+import { Memtable } from './memtable.ts'
+import { pointAt, ReadView } from './read-view.ts'
+import type { TableSet, Version } from './version.ts'
+import type { Wait } from './wait.ts'
+
+/** A memtable that is not written any more, and its log; undefined: it has none. */
+export interface Frozen {
+  readonly memtable: Memtable
+  readonly log: LogFile | undefined
+}
+
+/** What a new version of the tables made superfluous. */
+export interface Superseded {
+  readonly version: Version
+  readonly flushed: Frozen | undefined
+}
+
+/** What recovery found, or what a new store begins with. */
+export interface CoreParts {
+  readonly files: StoreFiles
+  readonly manifest: Manifest
+  readonly state: ManifestState
+  readonly tables: TableSet
+  readonly version: Version
+  /** Oldest first. */
+  readonly frozen: readonly Frozen[]
+  readonly active: { readonly memtable: Memtable; readonly log: LogFile } | undefined
+  readonly checkpoint: Checkpoint | undefined
+  readonly checkpointMs: number
+  /** Number of the last batch. */
+  readonly seq: number
+  /** The next file's number: above every number in the directory. */
+  readonly nextFile: number
+}
+
+/** A manifest above this is written anew. */
+const maxManifestBytes = 256 * 1024
+
+export class StoreCore {
+  readonly files: StoreFiles
+  readonly tables: TableSet
+  version: Version
+  /** Oldest first. */
+  frozen: Frozen[]
+  active: Memtable
+  checkpoint: Checkpoint | undefined
+  checkpointMs: number
+  /** Why nothing more may be written. */
+  poison: StoreError | undefined
+  closed = false
+  /** Read views that are held. */
+  readonly views = new Set<ReadView>()
+  /** A memtable was frozen, or the tables have changed: there may be work. */
+  onWork: () => void = () => {}
+  onEvent: (event: StoreEvent) => void = () => {}
+  #manifest: Manifest
+  #log: LogFile | undefined
+  #seq: number
+  #nextFile: number
+  #flushedSeq: number
+  /** The checkpoint that the tables have. */
+  #flushed: { checkpoint: Checkpoint | undefined; wallMs: number }
+  readonly #writeBufferBytes: number
+  readonly #estimator: Estimator
+  /** What waits for the manifest to be durable. */
+  readonly #unsettled = new Set<Superseded>()
+  /** Writes and syncs of logs that are gone. */
+  #pastWrites = 0
+  #pastSyncs = 0
+
+  constructor(parts: CoreParts, writeBufferBytes: number) {
+    this.files = parts.files
+    this.tables = parts.tables
+    this.version = parts.version
+    this.frozen = [...parts.frozen]
+    this.checkpoint = parts.checkpoint
+    this.checkpointMs = parts.checkpointMs
+    this.#estimator = new Estimator(parts.files.hashSeed)
+    this.#manifest = parts.manifest
+    this.#seq = parts.seq
+    this.#nextFile = parts.nextFile
+    this.#flushedSeq = parts.state.flushedSeq
+    const { checkpoint } = parts.state
+    this.#flushed = {
+      checkpoint:
+        checkpoint === null
+          ? undefined
+          : Object.freeze({ position: checkpoint.position, state: Buffer.from(checkpoint.state, 'base64') }),
+      wallMs: checkpoint?.wallMs ?? 0,
+    }
+    this.#writeBufferBytes = writeBufferBytes
+    if (parts.active === undefined) this.active = this.#newMemtable(true)
+    else {
+      this.active = parts.active.memtable
+      this.#log = parts.active.log
+    }
+  }
+
+  /** Throws StoreError unless the store is open. */
+  check(): void {
+    if (this.closed) throw new StoreError('ERR_STORE_CLOSED', this.files.store, 'it is closed')
+  }
+
+  /** Throws StoreError unless the store may be written. */
+  checkWritable(): void {
+    this.check()
+    if (this.poison !== undefined) throw this.poison
+  }
+
+  get seq(): number {
+    return this.#seq
+  }
+
+  /** A new file's number; numbers are never used twice. */
+  readonly nextFile = (): number => this.#nextFile++
+
+  // --- reading
+
+  get(space: number, key: Buffer, from: number, to: number, out: Span): boolean {
+    const { active } = this
+    const hash = hashOf(this.files.hashSeed, space, key, from, to)
+    const ref = active.get(hash, space, key, from, to, active.visible)
+    if (ref !== 0) return pointAt(active, ref, out)
+    for (let i = this.frozen.length - 1; i >= 0; i--) {
+      const { memtable } = this.frozen[i]!
+      const found = memtable.get(hash, space, key, from, to, memtable.visible)
+      if (found !== 0) return pointAt(memtable, found, out)
+    }
+    return this.version.get(hash, space, key, from, to, out) === lookup.value
+  }
+
+  /** Whether the key may have a value, or a record that a batch wrote: a deletion of others means nothing. */
+  mayHave(space: number, key: Buffer, from: number, to: number): boolean {
+    const hash = hashOf(this.files.hashSeed, space, key, from, to)
+    if (this.active.get(hash, space, key, from, to, Number.MAX_SAFE_INTEGER) !== 0) return true
+    for (const { memtable } of this.frozen) {
+      if (memtable.get(hash, space, key, from, to, memtable.visible) !== 0) return true
+    }
+    return this.version.mayHave(hash, space, key, from, to)
+  }
+
+  /** The store as it is now; release it. */
+  view(): ReadView {
+    const memtables = [visibleNow(this.active)]
+    for (let i = this.frozen.length - 1; i >= 0; i--) memtables.push(visibleNow(this.frozen[i]!.memtable))
+    const filled = memtables.filter(({ keys }) => keys > 0)
+    const view = new ReadView(filled, this.version, this.checkpoint, this.files.hashSeed, this.#estimator, (one) =>
+      this.views.delete(one),
+    )
+    this.views.add(view)
+    return view
+  }
+
+  // --- writing
+
+  /** Completes and writes the frame [from, to) of the active memtable. Throws StoreError; nothing has changed then. */
+  log(from: number, to: number, stateAt: number, count: number, checkpoint: Checkpoint | undefined): void {
+    const log = this.#log
+    assert(log !== undefined, 'a batch is written while a load is open')
+    const wallMs = checkpoint === undefined ? 0 : this.files.now()
+    const seq = this.#seq + 1
+    sealFrame(this.active.bytes, from, to, { seq, count, checkpoint, wallMs }, stateAt, log.seed)
+    try {
+      log.write(this.active.bytes, from, to)
+    } catch (error) {
+      this.#poisonBy(error)
+      throw error
+    }
+    this.#seq = seq
+    this.active.lastSeq = seq
+    if (checkpoint !== undefined) this.#setCheckpoint(checkpoint, wallMs)
+  }
+
+  #setCheckpoint(checkpoint: Checkpoint, wallMs: number): void {
+    this.checkpoint = checkpoint
+    this.checkpointMs = wallMs
+    this.active.checkpoint = checkpoint
+    this.active.checkpointMs = wallMs
+  }
+
+  /** A load's checkpoint: it becomes durable with the tables of its memtable. */
+  loadCheckpoint(checkpoint: Checkpoint): void {
+    this.#setCheckpoint(checkpoint, this.files.now())
+    this.active.lastSeq = this.active.firstSeq
+  }
+
+  /** Records of a load were appended. */
+  loaded(): void {
+    this.active.lastSeq = this.active.firstSeq
+    this.active.publish()
+    this.freezeIfFull()
+  }
+
+  /** Freezes the active memtable if it is as large as it may become. */
+  freezeIfFull(): void {
+    if (this.active.end < this.#writeBufferBytes) return
+    try {
+      this.freeze(this.active.logNumber !== 0)
+    } catch (error) {
+      // The batch is written; the memtable goes on growing until there is room for another log.
+      if (!(error instanceof StoreError)) throw error
+      this.onEvent({ kind: 'failed', store: this.files.store, error })
+    }
+  }
+
+  /** The active memtable is written no more; a new one, with a log or without, takes its place. Throws StoreError. */
+  freeze(withLog: boolean): void {
+    const memtable = this.active
+    const log = this.#log
+    this.active = this.#newMemtable(withLog)
+    if (memtable.lastSeq < memtable.firstSeq) log?.remove()
+    else {
+      this.frozen.push({ memtable, log })
+      this.onWork()
+    }
+  }
+
+  /** Needs the sequence numbers of the memtable before it to be final. */
+  #newMemtable(withLog: boolean): Memtable {
+    const seed = this.files.hashSeed
+    const before = this.#log
+    const firstSeq = this.#lastSeq() + 1
+    if (!withLog) {
+      this.#log = undefined
+      return new Memtable({ seed, logNumber: 0, firstSeq, header: Buffer.alloc(64) })
+    }
+    const number = this.nextFile()
+    const header = LogFile.header(this.files, number)
+    try {
+      this.#log = LogFile.create(this.files, number, header)
+    } catch (error) {
+      this.#log = before
+      this.#poisonBy(error)
+      throw error
+    }
+    return new Memtable({ seed, logNumber: number, firstSeq, header })
+  }
+
+  #lastSeq(): number {
+    const active = this.active as Memtable | undefined
+    this.#seq = Math.max(this.#seq, active?.lastSeq ?? 0)
+    return this.#seq
+  }
+
+  #poisonBy(error: unknown): void {
+    if (!(error instanceof StoreError) || error.code !== 'ERR_STORE_POISONED' || this.poison !== undefined) return
+    this.poison = error
+    this.onEvent({ kind: 'failed', store: this.files.store, error })
+  }
+
+  // --- durability
+
+  /** Memtables that no durable manifest counts as tables, oldest first, without the active one. */
+  #pending(): Frozen[] {
+    return [...[...this.#unsettled].flatMap(({ flushed }) => flushed ?? []), ...this.frozen]
+  }
+
+  /** The logs of all memtables, oldest first. */
+  #logs(): LogFile[] {
+    return [...this.#pending().map(({ log }) => log), this.#log].filter((log) => log !== undefined)
+  }
+
+  /** Whether there is a load that is not durable, and so nothing that was written after it. */
+  get hasLoaded(): boolean {
+    return this.#log === undefined || this.#pending().some(({ log }) => log === undefined)
+  }
+
+  /** Makes every batch written so far durable as far as logs go, without blocking. Throws StoreError and poisons the store. */
+  async sync(): Promise<void> {
+    try {
+      for (const log of this.#logs()) if (log.durable < log.size) await log.sync()
+    } catch (error) {
+      this.#poisonBy(error)
+      throw error
+    }
+  }
+
+  syncSync(): void {
+    try {
+      for (const log of this.#logs()) if (log.durable < log.size) log.syncSync()
+    } catch (error) {
+      this.#poisonBy(error)
+      throw error
+    }
+  }
+
+  /** By file name, how much of the manifest and of each log is known to be durable. */
+  durableBytes(): Map<string, number> {
+    const manifest = [manifestName(this.#manifest.fileNumber), this.#manifest.durableLength] as const
+    return new Map([manifest, ...this.#logs().map((log) => [log.name, log.durable] as const)])
+  }
+
+  get logWrites(): number {
+    return (
+      this.#pastWrites + (this.#log?.writes ?? 0) + this.frozen.reduce((sum, { log }) => sum + (log?.writes ?? 0), 0)
+    )
+  }
+
+  get logSyncs(): number {
+    return this.#pastSyncs + (this.#log?.syncs ?? 0) + this.frozen.reduce((sum, { log }) => sum + (log?.syncs ?? 0), 0)
+  }
+
+  // --- tables
+
+  /**
+   * Other tables from now on; with `flushed`, that frozen memtable (the oldest) is in them. The manifest names them but is
+   * not durable yet: sync it, then give what is returned to `settle`. Throws StoreError; nothing has changed then.
+   */
+  install(upper: readonly (readonly number[])[], last: readonly number[], flushed?: Frozen): Superseded {
+    const version = this.tables.version(upper, last)
+    const rest = flushed === undefined ? this.frozen : this.frozen.filter((one) => one !== flushed)
+    const before = { seq: this.#flushedSeq, flushed: this.#flushed }
+    if (flushed !== undefined) {
+      assert(this.frozen[0] === flushed, 'memtables are flushed out of order')
+      const { memtable } = flushed
+      this.#flushedSeq = memtable.lastSeq
+      if (memtable.checkpoint !== undefined) {
+        this.#flushed = { checkpoint: memtable.checkpoint, wallMs: memtable.checkpointMs }
+      }
+    }
+    try {
+      this.#writeManifest(upper, last, rest)
+    } catch (error) {
+      this.#flushedSeq = before.seq
+      this.#flushed = before.flushed
+      version.release()
+      throw error
+    }
+    const superseded = { version: this.version, flushed }
+    this.version = version
+    this.frozen = rest
+    this.#unsettled.add(superseded)
+    return superseded
+  }
+
+  /** The manifest is durable: what it made superfluous goes, as soon as no reader holds it. */
+  settle(superseded: Superseded): void {
+    if (!this.#unsettled.delete(superseded)) return
+    superseded.version.release()
+    this.#dropLog(superseded.flushed?.log)
+  }
+
+  #writeManifest(upper: readonly (readonly number[])[], last: readonly number[], frozen: readonly Frozen[]): void {
+    const { checkpoint, wallMs } = this.#flushed
+    const logs = [...frozen.map(({ memtable }) => memtable.logNumber), this.active.logNumber].filter((one) => one > 0)
+    const state: ManifestState = {
+      storeId: this.files.storeId.toString('hex'),
+      hashSeed: this.files.hashSeed,
+      nextFile: this.#nextFile,
+      flushedSeq: this.#flushedSeq,
+      oldestLog: logs.length === 0 ? this.#nextFile : Math.min(...logs),
+      checkpoint:
+        checkpoint === undefined
+          ? null
+          : { position: checkpoint.position, state: checkpoint.state.toString('base64'), wallMs },
+      upper: upper.map((run) => [...run]),
+      last: [...last],
+    }
+    try {
+      if (this.#manifest.byteLength < maxManifestBytes) this.#manifest.append(state)
+      else {
+        const fileNumber = this.nextFile()
+        this.#manifest = this.#manifest.rewrite({ ...state, nextFile: this.#nextFile }, fileNumber)
+      }
+    } catch (error) {
+      const failure = writeError(this.files.store, 'the manifest', 'a write', error)
+      this.#poisonBy(failure)
+      throw failure
+    }
+  }
+
+  /** The manifest's data must be durable before what it made superfluous is removed. */
+  get manifestSynced(): Wait {
+    return this.#manifest.synced
+  }
+
+  manifestFailed(error: unknown): StoreError {
+    const failure = syncError(this.files.store, 'the manifest', error)
+    this.#poisonBy(failure)
+    return failure
+  }
+
+  /** A log whose batches are in durable tables. */
+  #dropLog(log: LogFile | undefined): void {
+    if (log === undefined) return
+    this.#pastWrites += log.writes
+    this.#pastSyncs += log.syncs
+    log.remove()
+  }
+
+  /** Drops everything. Nobody may be flushing or merging. Throws StoreError; nothing has changed then. */
+  clear(): void {
+    const obsolete = [...this.frozen.map(({ log }) => log), this.#log]
+    const before = {
+      active: this.active,
+      log: this.#log,
+      frozen: this.frozen,
+      flushed: this.#flushed,
+      seq: this.#flushedSeq,
+    }
+    this.active = this.#newMemtable(true)
+    this.frozen = []
+    this.#flushedSeq = this.#seq
+    this.#flushed = { checkpoint: undefined, wallMs: 0 }
+    try {
+      this.install([], [])
+      this.#manifest.synced.block()
+    } catch (error) {
+      this.#log?.remove()
+      this.active = before.active
+      this.#log = before.log
+      this.frozen = before.frozen
+      this.#flushed = before.flushed
+      this.#flushedSeq = before.seq
+      throw error instanceof StoreError ? error : this.manifestFailed(error)
+    }
+    this.checkpoint = undefined
+    this.checkpointMs = 0
+    for (const one of [...this.#unsettled]) this.settle(one)
+    for (const log of obsolete) this.#dropLog(log)
+  }
+
+  /** Closes the files. Views end. */
+  close(): void {
+    this.closed = true
+    for (const log of this.#logs()) log.close()
+    this.#log = undefined
+    this.frozen = []
+    this.#unsettled.clear()
+    this.tables.close()
+    this.#manifest.close()
+    this.active = new Memtable({ seed: 0, logNumber: 0, firstSeq: 1, header: Buffer.alloc(64) })
+  }
+}

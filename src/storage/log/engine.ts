@@ -1,0 +1,240 @@
+/** The log engine: tables that live on disk, one directory each. Owns its open stores and the runner of their background work. */
+import { dirname } from 'node:path'
+import type { Fs } from '../../base/fs.ts'
+import { custom, int, type OptionTable, oneOf, resolveOptions, text } from '../../base/options.ts'
+import { realRandom } from '../../base/real-random.ts'
+import { realScheduler } from '../../base/real-scheduler.ts'
+import type { Random, Scheduler } from '../../base/scope.ts'
+import type { StorageEngine, StoreDirectory, StoresAside } from '../contract.ts'
+import { storeNameOf, storePath } from '../directory.ts'
+import { StoreError } from '../errors.ts'
+import { nodeFs } from '../node-fs.ts'
+import { LogAside } from './aside.ts'
+import { StoreCore } from './core.ts'
+import type { StoreEvent } from './events.ts'
+import { lockName } from './format.ts'
+import { JobRunner, type JobStats } from './jobs.ts'
+import { StoreLock } from './lock.ts'
+import { processIdentity } from './process-identity.ts'
+import { recover } from './recovery.ts'
+import { hasCode } from './small-file.ts'
+import { LogStore, type SyncPolicy } from './store.ts'
+
+/** Options of `logEngine(…)`. */
+export interface LogEngineOptions {
+  /** Directory of all stores; made when it is missing. A store is in `<dir>/<group>/<table>/<partition>`. Required. */
+  readonly dir: string
+  /** Bytes of a store's writes that are kept in memory (and its log) before they become a table. Default 16 MiB, from 4 KiB. */
+  readonly writeBufferBytes?: number
+  /**
+   * When commits become durable against power loss: `interval` (default): after `syncIntervalMs`; `batch`: before `commit`
+   * returns; `never`: when the system likes. A killed process loses no commit in any case.
+   */
+  readonly sync?: SyncPolicy
+  /** Milliseconds, for `sync: 'interval'`. Default 1000. */
+  readonly syncIntervalMs?: number
+  /** Told about recoveries, flushes, merges and failures of background work. Must not throw. Default: nobody. */
+  readonly onEvent?: ((event: StoreEvent) => void) | null
+  /** The file system. Default: the machine's. */
+  readonly fs?: Fs | null
+  /** Clock and timers. Default: the real ones. */
+  readonly scheduler?: Scheduler | null
+  /** For ids of stores and seeds of hashes. Default: the system's. */
+  readonly random?: Random | null
+}
+
+const optionTable: OptionTable<LogEngineOptions> = {
+  dir: text({ default: '', rule: /./s, says: 'must name a directory' }),
+  writeBufferBytes: int({ default: 16 * 2 ** 20, min: 4096, max: 2 ** 30 }),
+  sync: oneOf(['interval', 'batch', 'never'], { default: 'interval' }),
+  syncIntervalMs: int({ default: 1000, min: 1, max: 2 ** 31 - 1 }),
+  onEvent: custom<((event: StoreEvent) => void) | null>({
+    default: null,
+    accepts: (value) => value === null || typeof value === 'function',
+    says: 'must be a function',
+  }),
+  fs: part<Fs>('openSync', 'an Fs'),
+  scheduler: part<Scheduler>('setTimer', 'a Scheduler'),
+  random: part<Random>('bytes', 'a Random'),
+}
+
+function part<T>(method: string, what: string): ReturnType<typeof custom<T | null>> {
+  return custom<T | null>({
+    default: null,
+    accepts: (value) => value === null || typeof (value as Record<string, unknown>)[method] === 'function',
+    says: `must be ${what}`,
+  })
+}
+
+/** Keeps tables on disk: a restarted process goes on from where they are, and reads only the tail of their changelogs. */
+export class LogEngine implements StorageEngine {
+  /** `log`. */
+  readonly name = 'log'
+  /** Old stores that are kept until new ones in their places are complete: `<partition>.old`. */
+  readonly aside: StoresAside
+  readonly #aside: LogAside
+  readonly #options: ReturnType<typeof resolveOptions<LogEngineOptions>>
+  readonly #fs: Fs
+  readonly #scheduler: Scheduler
+  readonly #random: Random
+  readonly #runner: JobRunner
+  readonly #stores = new Map<string, LogStore>()
+  /** By path, of stores whose last sync failed: what is durable of each file. */
+  readonly #durable = new Map<string, ReadonlyMap<string, number>>()
+
+  /** Throws OptionError. */
+  constructor(options: LogEngineOptions) {
+    this.#options = resolveOptions('log engine', optionTable, { ...options, dir: options.dir ?? '' })
+    this.#fs = this.#options.fs ?? nodeFs()
+    this.#scheduler = this.#options.scheduler ?? realScheduler
+    this.#random = this.#options.random ?? realRandom
+    this.#runner = new JobRunner(this.#scheduler)
+    this.#aside = new LogAside({
+      fs: this.#fs,
+      pathOf: (directory) => this.pathOf(directory),
+      lock: (dir, name) => this.#lock(dir, name),
+      open: (dir, name) => this.#openAt(dir, name),
+      flush: async (dir) => this.#stores.get(dir)?.flush(),
+    })
+    this.aside = this.#aside
+  }
+
+  /** What the background work did. */
+  get jobStats(): JobStats {
+    return this.#runner.stats
+  }
+
+  /**
+   * Opens a store, or makes it. Rejects with StoreError: `ERR_STORE_LOCKED` when it is open already, here or in another
+   * process; `ERR_STORE_CORRUPT` and `ERR_STORE_VERSION`, naming the file; `ERR_STORE_NOSPACE`; `ERR_STORE_IO` for
+   * whatever else the system refuses.
+   */
+  async open(directory: StoreDirectory): Promise<LogStore> {
+    const { group, table, partition } = directory
+    return this.#openAt(this.pathOf(directory), `${group}/${table}/${partition}`)
+  }
+
+  /** `<dir>/<group>/<table>/<partition>`, names percent-encoded. */
+  pathOf(directory: StoreDirectory): string {
+    return storePath(directory, this.#options.dir)
+  }
+
+  /** Opens the store in this directory, wherever it lies: for tools. Rejects as `open`; a directory without a store becomes one. */
+  async openPath(path: string): Promise<LogStore> {
+    return this.#openAt(path, storeNameOf(path))
+  }
+
+  async #openAt(dir: string, name: string): Promise<LogStore> {
+    if (this.#stores.has(dir)) throw new StoreError('ERR_STORE_LOCKED', name, 'it is open already')
+    try {
+      this.#aside.sweep(dir)
+      return this.#open(dir, name)
+    } catch (error) {
+      throw error instanceof StoreError ? error : openError(name, dir, error)
+    }
+  }
+
+  #lock(dir: string, name: string): StoreLock {
+    return StoreLock.acquire(this.#fs, `${dir}/${lockName}`, name, processIdentity(this.#random, this.#fs))
+  }
+
+  #open(dir: string, name: string): LogStore {
+    this.#makeDir(dir)
+    const lock = this.#lock(dir, name)
+    try {
+      const onEvent = (event: StoreEvent): void => this.#options.onEvent?.(event)
+      const onLeftover = (cause: unknown): void => {
+        onEvent({
+          kind: 'failed',
+          store: name,
+          error: new StoreError(
+            'ERR_STORE_IO',
+            name,
+            'a file that is not needed any more could not be removed; it is tried again when the store is opened next',
+            cause,
+          ),
+        })
+      }
+      const parts = recover({
+        fs: this.#fs,
+        dir,
+        store: name,
+        random: this.#random,
+        now: () => this.#scheduler.now(),
+        durableBytes: this.#durable.get(dir) ?? new Map(),
+        onEvent,
+        checkLock: () => lock.check(),
+        onLeftover,
+      })
+      const core = new StoreCore(parts, this.#options.writeBufferBytes)
+      core.onEvent = onEvent
+      this.#durable.delete(dir)
+      const store = new LogStore({
+        core,
+        lock,
+        runner: this.#runner,
+        scheduler: this.#scheduler,
+        sync: this.#options.sync,
+        syncIntervalMs: this.#options.syncIntervalMs,
+        onClose: () => {
+          this.#stores.delete(dir)
+          if (core.poison !== undefined) this.#durable.set(dir, core.durableBytes())
+        },
+      })
+      this.#stores.set(dir, store)
+      return store
+    } catch (error) {
+      lock.release()
+      throw error
+    }
+  }
+
+  /** Makes a store's directory and those above it, durably, also when whoever made them died before they were. */
+  #makeDir(dir: string): void {
+    this.#fs.mkdirSync(dir)
+    const above = dirname(this.#options.dir)
+    // Another path, given to openPath, may never come by there.
+    for (let path = dirname(dir); path !== above && path !== dirname(path); path = dirname(path)) {
+      this.#fs.syncDirSync(path)
+    }
+    try {
+      this.#fs.syncDirSync(above)
+    } catch (error) {
+      // Who may not read the directory above did not make ours either.
+      if (!hasCode(error, 'EACCES') && !hasCode(error, 'EPERM')) throw error
+    }
+  }
+
+  /** Closes every store that is still open. */
+  async close(): Promise<void> {
+    for (const store of [...this.#stores.values()]) await store.close()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+}
+
+function openError(store: string, dir: string, cause: unknown): StoreError {
+  const { code = 'unknown', message = String(cause) } = cause as { code?: string; message?: string }
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    return new StoreError('ERR_STORE_NOSPACE', store, `${dir} cannot be opened: the disk is full (${code})`, cause)
+  }
+  const remedies: Readonly<Record<string, string>> = {
+    EACCES: 'give the process the right to read and write there',
+    EPERM: 'give the process the right to read and write there',
+    EROFS: 'the file system is mounted read-only',
+    ENOTDIR: 'a part of the path is a file: choose another directory',
+    EEXIST: 'a part of the path is a file: choose another directory',
+    EMFILE: 'raise the limit of open files',
+    ENAMETOOLONG: 'choose a shorter directory',
+  }
+  const remedy = remedies[code]
+  const text = `${dir} cannot be opened (${code}): ${remedy ?? message}`
+  return new StoreError('ERR_STORE_IO', store, text, cause)
+}
+
+/** A new log engine. Throws OptionError. */
+export function logEngine(options: LogEngineOptions): LogEngine {
+  return new LogEngine(options)
+}

@@ -1,0 +1,158 @@
+/** A write-ahead log on disk: the bytes of a memtable, written frame by frame. Owns the file handle and what is durable of it. */
+import type { FileHandle } from '../../base/fs.ts'
+import { StoreError } from '../errors.ts'
+import { FileSync } from './file-sync.ts'
+import { crcSeed, encodeFileHeader, fileHeaderBytes, logName, type StoreFiles } from './format.ts'
+
+/** The error of a write or sync that failed, naming the file. Only a full disk is worth trying again. */
+export function writeError(store: string, file: string, what: string, cause: unknown): StoreError {
+  if (cause instanceof StoreError) return cause
+  const code = (cause as { code?: string }).code
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    const text = `${what} of ${file} failed: the disk is full (${code}). Nothing is lost: make room, then try again`
+    return new StoreError('ERR_STORE_NOSPACE', store, text, cause, { file })
+  }
+  const text =
+    `${what} of ${file} failed (${code ?? String(cause)}): nothing more is written, because what the disk holds is not known. ` +
+    'Reads still work. Close the store and open it again: it goes on from what is durable'
+  return new StoreError('ERR_STORE_POISONED', store, text, cause, { file })
+}
+
+export class LogFile {
+  readonly number: number
+  /** First value of its frames' checksums. */
+  readonly seed: number
+  /** Bytes written. */
+  size: number
+  /** Writes and syncs so far. */
+  writes = 0
+  syncs = 0
+  readonly #files: StoreFiles
+  readonly #file: FileHandle
+  readonly #sync: FileSync
+  /** Whether its name in the directory is durable. */
+  #isNamed: boolean
+
+  private constructor(files: StoreFiles, number: number, file: FileHandle, size: number, durable: number) {
+    this.number = number
+    this.seed = crcSeed(files.storeId, number)
+    this.size = size
+    this.#files = files
+    this.#file = file
+    this.#sync = new FileSync(file, durable)
+    this.#isNamed = durable > 0
+  }
+
+  get name(): string {
+    return logName(this.number)
+  }
+
+  /** Bytes known to be durable. */
+  get durable(): number {
+    return this.#isNamed ? this.#sync.durable : 0
+  }
+
+  /** A new log with its header. Throws StoreError; no file is left then. */
+  static create(files: StoreFiles, number: number, header: Buffer): LogFile {
+    const path = `${files.dir}/${logName(number)}`
+    let file: FileHandle | undefined
+    try {
+      file = files.fs.openSync(path, 'createNew')
+      file.writeSync(header, 0, header.length, 0)
+      return new LogFile(files, number, file, header.length, 0)
+    } catch (error) {
+      if (file !== undefined) {
+        file.closeSync()
+        files.fs.removeSync(path)
+      }
+      throw writeError(files.store, logName(number), 'making', error)
+    }
+  }
+
+  /** The header that `create` writes. */
+  static header(files: StoreFiles, number: number): Buffer {
+    return encodeFileHeader('log', { storeId: files.storeId, fileNumber: number, createdMs: files.now() })
+  }
+
+  /** First value of the checksums of a log's frames. */
+  static seedOf(files: StoreFiles, number: number): number {
+    return crcSeed(files.storeId, number)
+  }
+
+  /** Goes on writing a log that was recovered, behind its first `size` bytes; what is behind them is cut off. */
+  static resume(files: StoreFiles, number: number, size: number): LogFile {
+    const path = `${files.dir}/${logName(number)}`
+    const file = files.fs.openSync(path, 'create')
+    try {
+      // Durably, before anything is written there: an old frame must not follow a new one. What is left may never have
+      // been synced either, when its writer was killed.
+      if (file.sizeSync() !== size) file.truncateSync(size)
+      file.syncSync()
+      return new LogFile(files, number, file, size, size)
+    } catch (error) {
+      file.closeSync()
+      throw writeError(files.store, logName(number), 'cutting the end', error)
+    }
+  }
+
+  /** Writes `bytes[from, to)`, which are the log's bytes at `from`. Throws StoreError; the log is as before then. */
+  write(bytes: Buffer, from: number, to: number): void {
+    try {
+      this.#file.writeSync(bytes, from, to, from)
+    } catch (error) {
+      throw writeError(this.#files.store, this.name, 'a write', error)
+    }
+    this.writes += 1
+    this.size = to
+  }
+
+  /** Makes everything written so far durable. Throws StoreError. */
+  syncSync(): void {
+    try {
+      this.#sync.upToSync(this.size)
+      this.#syncName()
+    } catch (error) {
+      throw syncError(this.#files.store, this.name, error)
+    }
+    this.syncs += 1
+  }
+
+  /** The same without blocking. */
+  async sync(): Promise<void> {
+    try {
+      await this.#sync.upTo(this.size)
+      this.#syncName()
+    } catch (error) {
+      throw syncError(this.#files.store, this.name, error)
+    }
+    this.syncs += 1
+  }
+
+  #syncName(): void {
+    if (this.#isNamed) return
+    this.#files.fs.syncDirSync(this.#files.dir)
+    this.#isNamed = true
+  }
+
+  close(): void {
+    this.#sync.close()
+  }
+
+  /** Closes and removes the file. */
+  remove(): void {
+    this.#sync.close()
+    this.#files.fs.removeSync(`${this.#files.dir}/${this.name}`)
+  }
+}
+
+/** A sync that failed is never tried again: the system may have dropped the pages and say that all is well next time. */
+export function syncError(store: string, file: string, cause: unknown): StoreError {
+  const code = (cause as { code?: string }).code
+  const text =
+    `${file} could not be made durable (${code ?? String(cause)}): nothing more is written. ` +
+    'Reads still work. Close the store and open it again: it goes on from what is durable'
+  return new StoreError('ERR_STORE_POISONED', store, text, cause, { file })
+}
+
+/** Bytes before the first frame. */
+export const logHeaderBytes = fileHeaderBytes

@@ -1,0 +1,369 @@
+/**
+ * A store of the log engine: contract.ts over core.ts. Owns who may write (the batch, or one bulk load), the timer that
+ * makes writes durable, and the lock of the directory.
+ */
+import type { Scheduler, TimerHandle } from '../../base/scope.ts'
+import { checkKey, checkSpace } from '../check.ts'
+import {
+  type BulkLoad,
+  type Checkpoint,
+  type KeyLike,
+  type Snapshot,
+  Span,
+  type Store,
+  type StoreBatch,
+  type StoreIterator,
+  type StoreJob,
+  type StoreRange,
+  type StoreStats,
+} from '../contract.ts'
+import { EntryIterator } from '../entry-iterator.ts'
+import { StoreError } from '../errors.ts'
+import { keyBuffer } from '../range.ts'
+import type { StoreCore } from './core.ts'
+import type { JobRunner } from './jobs.ts'
+import type { StoreLock } from './lock.ts'
+import { closedDuring, LogIterator } from './log-iterator.ts'
+import { LogSnapshot } from './log-snapshot.ts'
+import { Maintenance } from './maintenance.ts'
+import { type BatchOwner, LogBatch } from './write-batch.ts'
+import { LogGroup } from './write-group.ts'
+import { type LoadOwner, LogBulkLoad } from './write-bulk.ts'
+
+/** When written batches are made durable: after a time, before `commit` returns, or only when asked. */
+export type SyncPolicy = 'interval' | 'batch' | 'never'
+
+export interface LogStoreSettings {
+  readonly core: StoreCore
+  readonly lock: StoreLock
+  readonly runner: JobRunner
+  readonly scheduler: Scheduler
+  readonly sync: SyncPolicy
+  readonly syncIntervalMs: number
+  readonly onClose: () => void
+}
+
+export class LogStore implements Store {
+  readonly kind = 'log'
+  readonly name: string
+  readonly #core: StoreCore
+  readonly #settings: LogStoreSettings
+  readonly #maintenance: Maintenance
+  readonly #batch: LogBatch
+  readonly #group: LogGroup
+  readonly #loadOwner: LoadOwner
+  #load: BulkLoad | undefined
+  #timer: TimerHandle | undefined
+  #durable: Checkpoint | undefined
+  /** How often it was cleared: what was begun before does not count after. */
+  #clears = 0
+  #closing: Promise<void> | undefined
+  readonly #out = new Span()
+
+  constructor(settings: LogStoreSettings) {
+    const { core, runner, lock } = settings
+    this.#settings = settings
+    this.#core = core
+    this.name = core.files.store
+    this.#durable = core.checkpoint
+    this.#maintenance = new Maintenance(core, runner, () => lock.check())
+    const mayHave: BatchOwner['mayHave'] = (space, key, from, to) => core.mayHave(space, key, from, to)
+    const writable = (): StoreCore['active'] => {
+      core.checkWritable()
+      this.#checkNoLoad()
+      return core.active
+    }
+    this.#group = new LogGroup(
+      {
+        name: this.name,
+        writable: () => {
+          this.#checkBatchEmpty('write beside it')
+          return writable()
+        },
+        mayHave,
+        log: (from, to, stateAt, count) => core.log(from, to, stateAt, count, undefined),
+        committed: (bytes) => this.#committed(bytes),
+        failed: (error) => core.onEvent({ kind: 'failed', store: this.name, error }),
+      },
+      settings.scheduler,
+    )
+    this.#batch = new LogBatch({
+      name: this.name,
+      writable: () => {
+        this.#group.close()
+        return writable()
+      },
+      anyMemtable: () => core.active,
+      mayHave,
+      log: (from, to, stateAt, count, checkpoint) => core.log(from, to, stateAt, count, checkpoint),
+      committed: (bytes) => this.#committed(bytes),
+    })
+    this.#loadOwner = {
+      name: this.name,
+      loadable: () => {
+        core.checkWritable()
+        return core.active
+      },
+      mayHave,
+      loaded: (bytes) => {
+        core.loaded()
+        this.#maintenance.written(bytes)
+      },
+      setCheckpoint: (checkpoint) => core.loadCheckpoint(checkpoint),
+      loadEnded: () => {
+        this.#load = undefined
+        if (!core.closed) core.freeze(true)
+      },
+    }
+    this.#maintenance.schedule()
+  }
+
+  get checkpoint(): Checkpoint | undefined {
+    return this.#core.checkpoint
+  }
+
+  /** The newest checkpoint that also a power loss leaves: the last one that was synced. */
+  get durableCheckpoint(): Checkpoint | undefined {
+    return this.#durable
+  }
+
+  get entryCount(): number {
+    return this.#estimate().entries
+  }
+
+  get byteLength(): number {
+    return this.#estimate().bytes
+  }
+
+  #estimate(): { readonly entries: number; readonly bytes: number } {
+    if (this.#core.closed) return { entries: 0, bytes: 0 }
+    const view = this.#core.view()
+    try {
+      return view.estimate()
+    } finally {
+      view.release()
+    }
+  }
+
+  #checkNoLoad(): void {
+    if (this.#load === undefined) return
+    throw new StoreError('ERR_STORE_BATCH', this.name, 'a bulk load is open: finish or abandon it first')
+  }
+
+  #checkBatchEmpty(purpose: string): void {
+    if (this.#batch.count === 0) return
+    const text = `cannot ${purpose} while the batch holds ${this.#batch.count} operations: commit or abandon it first`
+    throw new StoreError('ERR_STORE_BATCH', this.name, text)
+  }
+
+  // --- reading
+
+  getSync(space: number, key: Buffer, keyFrom: number, keyTo: number, out: Span): boolean {
+    checkKey(this.name, key, keyFrom, keyTo)
+    this.#core.check()
+    return this.#core.get(space, key, keyFrom, keyTo, out)
+  }
+
+  hasSync(space: number, key: Buffer, keyFrom: number, keyTo: number): boolean {
+    return this.getSync(space, key, keyFrom, keyTo, this.#out)
+  }
+
+  get(key: KeyLike): Buffer | undefined {
+    const bytes = keyBuffer(key)
+    return this.getSync(0, bytes, 0, bytes.length, this.#out) ? this.#out.copy() : undefined
+  }
+
+  has(key: KeyLike): boolean {
+    const bytes = keyBuffer(key)
+    return this.hasSync(0, bytes, 0, bytes.length)
+  }
+
+  iterate(range: StoreRange = {}): StoreIterator {
+    this.#core.check()
+    checkSpace(this.name, range.space ?? 0)
+    const view = this.#core.view()
+    return new LogIterator(view, view.cursor(range), () => {
+      if (this.#core.closed) throw closedDuring(this.name, 'it was closed')
+    })
+  }
+
+  entries(range: StoreRange = {}): IterableIterator<[Buffer, Buffer]> {
+    return new EntryIterator(this.iterate(range))
+  }
+
+  snapshot(): Snapshot {
+    this.#core.check()
+    return new LogSnapshot(this.name, this.#core.view(), () => this.#core.closed)
+  }
+
+  ordering(space = 0): StoreJob | undefined {
+    checkSpace(this.name, space)
+    this.#core.check()
+    return this.#core.active.ordering()
+  }
+
+  stats(): StoreStats {
+    this.#core.check()
+    const { active, frozen, views } = this.#core
+    const memtables = [active, ...frozen.map(({ memtable }) => memtable)]
+    const pinned = new Set([...views].flatMap((view) => view.memtables.map(({ memtable }) => memtable)))
+    for (const memtable of memtables) pinned.delete(memtable)
+    let allocatedBytes = 0
+    let deadBytes = 0
+    for (const memtable of memtables) {
+      allocatedBytes += memtable.allocatedBytes
+      deadBytes += Math.max(0, memtable.end - memtable.liveBytes)
+    }
+    let pinnedBytes = 0
+    for (const { bytes } of pinned) pinnedBytes += bytes.length
+    for (const table of this.#core.version.tables()) allocatedBytes += table.slotBytes + table.indexBytes
+    const { entries, bytes } = this.#estimate()
+    return { entryCount: entries, byteLength: bytes, allocatedBytes, deadBytes, pinnedBytes, openSnapshots: views.size }
+  }
+
+  // --- writing
+
+  writer(): StoreBatch {
+    this.#core.check()
+    return this.#batch
+  }
+
+  bulkLoad(): BulkLoad {
+    this.#core.checkWritable()
+    if (this.#load !== undefined) throw new StoreError('ERR_STORE_BATCH', this.name, 'another bulk load is open')
+    this.#checkBatchEmpty('start a bulk load')
+    this.#group.close()
+    this.#core.freeze(false)
+    this.#load = new LogBulkLoad(this.#loadOwner)
+    return this.#load
+  }
+
+  /**
+   * Writes one entry without a batch: visible at once, logged with others at the end of the turn at the latest. Takes and
+   * throws what StoreBatch.put does; ERR_STORE_BATCH while the batch holds operations or a load is open.
+   */
+  put(
+    space: number,
+    key: Buffer,
+    keyFrom: number,
+    keyTo: number,
+    value: Buffer,
+    valueFrom: number,
+    valueTo: number,
+  ): void {
+    this.#group.put(space, key, keyFrom, keyTo, value, valueFrom, valueTo)
+  }
+
+  /** Takes one entry away without a batch, like `put`. */
+  delete(space: number, key: Buffer, keyFrom: number, keyTo: number): void {
+    this.#group.delete(space, key, keyFrom, keyTo)
+  }
+
+  #committed(bytes: number): void {
+    const core = this.#core
+    if (this.#settings.sync === 'batch') this.#syncNow()
+    else if (this.#settings.sync === 'interval') this.#syncLater()
+    core.freezeIfFull()
+    this.#maintenance.written(bytes)
+  }
+
+  #syncNow(): void {
+    const { checkpoint } = this.#core
+    this.#core.syncSync()
+    if (!this.#core.hasLoaded) this.#durable = checkpoint
+  }
+
+  #syncLater(): void {
+    this.#timer ??= this.#settings.scheduler.setTimer(this.#settings.syncIntervalMs, () => {
+      this.#timer = undefined
+      // A failure has poisoned the store: the next write throws it.
+      this.sync().catch(() => {})
+    })
+  }
+
+  /** Makes everything committed so far durable. Rejects with StoreError ERR_STORE_POISONED. */
+  async sync(): Promise<void> {
+    const core = this.#core
+    core.checkWritable()
+    this.#group.close()
+    const { checkpoint } = core
+    const clears = this.#clears
+    if (this.#load === undefined && core.hasLoaded) await this.#maintenance.flushAll()
+    await core.sync()
+    if (clears === this.#clears && !core.hasLoaded) this.#durable = checkpoint
+  }
+
+  /** Brings everything committed so far into tables. Rejects with StoreError. */
+  async flush(): Promise<void> {
+    this.#core.checkWritable()
+    this.#checkNoLoad()
+    this.#checkBatchEmpty('flush')
+    this.#group.close()
+    this.#core.freeze(true)
+    await this.#maintenance.flushAll()
+  }
+
+  /**
+   * Brings everything committed so far into tables, and merges these so that every key is there once and deletions take no
+   * room. Takes time and up to 64 MiB more of the disk. Rejects with StoreError.
+   */
+  async compact(): Promise<void> {
+    await this.flush()
+    await this.#maintenance.compact()
+  }
+
+  /**
+   * Undefined while the background work keeps up; else a promise to wait for before writing more. Who writes on without
+   * waiting does a part of that work in `commit`. Never rejects.
+   */
+  ready(): Promise<void> | undefined {
+    return this.#maintenance.ready()
+  }
+
+  clear(): void {
+    this.#core.checkWritable()
+    this.#checkNoLoad()
+    this.#checkBatchEmpty('clear')
+    this.#group.close()
+    this.#settings.lock.check()
+    void this.#maintenance.cancel()
+    this.#core.clear()
+    this.#clears += 1
+    this.#durable = undefined
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    const { lock, scheduler, onClose } = this.#settings
+    const core = this.#core
+    this.#batch.abandon()
+    this.#load?.abandon()
+    if (core.poison === undefined) this.#group.close()
+    else this.#group.abandon()
+    if (this.#timer !== undefined) scheduler.clearTimer(this.#timer)
+    core.closed = true
+    try {
+      if (core.poison === undefined) await this.#settle()
+    } finally {
+      await this.#maintenance.end()
+      core.close()
+      onClose()
+      lock.release()
+    }
+  }
+
+  /** What was loaded without a log must become tables; what has a log is durable after a sync. */
+  async #settle(): Promise<void> {
+    const core = this.#core
+    if (core.hasLoaded) await this.#maintenance.flushAll()
+    if (this.#settings.sync !== 'never') await core.sync()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+}
