@@ -1,6 +1,6 @@
 /** The public door of millrace: the application object, group definitions, and what they return. */
 export { AbortError, ClosedError, MillraceError, OptionError, TimeoutError } from './base/errors.ts'
-export { type EnsureOptions, Millrace, type MillraceOptions } from './millrace.ts'
+export { type DiskStorage, type EnsureOptions, Millrace, type MillraceEvent, type MillraceOptions } from './millrace.ts'
 export {
   type AnyGroup,
   type Codec,
@@ -30,6 +30,8 @@ export {
   stream,
   type Table,
   table,
+  TableDivergedError,
+  type TableEvent,
   TopicNameError,
   type TypedProcessor,
   type ValueOf,

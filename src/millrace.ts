@@ -3,13 +3,22 @@
  * only when the address is `embedded:`.
  * Owner of the shared connections, the emitters' producer, the table registry and the embedded broker.
  */
+import { resolve } from 'node:path'
 import { ClosedError, OptionError } from './base/errors.ts'
+import { notify } from './base/events.ts'
 import { bool, custom, int, type OptionTable, oneOf, type Resolved, resolveOptions, text } from './base/options.ts'
 import type { Scope } from './base/scope.ts'
 import type { Broker } from './broker/index.ts'
 import type { ClientEvent, ClientOptions, Producer } from './client/index.ts'
 import { defaultScope, InProcessNetwork } from './net/index.ts'
-import { memoryEngine, nodeFs, type StorageEngine } from './storage/index.ts'
+import {
+  type LogEngineOptions,
+  logEngine,
+  memoryEngine,
+  nodeFs,
+  type StorageEngine,
+  type StoreEvent,
+} from './storage/index.ts'
 import {
   type AnyGroup,
   clientPort,
@@ -24,12 +33,19 @@ import {
   type ProcessorOptions,
   type Stream,
   type Table,
+  type TableEvent,
   TableRegistry,
   tableTopicOf,
   type TypedProcessor,
   View,
   type ViewOptions,
 } from './streams/index.ts'
+
+/** Tables on disk: options of the log engine. */
+export interface DiskStorage extends Pick<LogEngineOptions, 'dir' | 'writeBufferBytes' | 'sync' | 'syncIntervalMs'> {}
+
+/** Something happened in an application: to its connections, to its tables, or in a store on disk. */
+export type MillraceEvent = ClientEvent | TableEvent | { readonly type: 'store'; readonly event: StoreEvent }
 
 /** Options of `new Millrace(…)`. */
 export interface MillraceOptions {
@@ -44,8 +60,13 @@ export interface MillraceOptions {
   partitioner?: PartitionerName
   /** How long a request may go unanswered. Milliseconds. Default 30 000, 100 to 3 600 000. */
   requestTimeoutMs?: number
-  /** Where tables are kept. Default: in memory. */
-  storage?: StorageEngine
+  /**
+   * Where tables are kept: `{ dir }` keeps them on disk in that directory, which is made when it is missing; a restarted
+   * process then goes on from there and reads only the end of their topics. One process at a time has a table open: two on
+   * one machine need two directories. Or an engine of `millrace/storage` (it is closed with the application).
+   * Default: in memory; a restarted process reads their topics from the beginning.
+   */
+  storage?: DiskStorage | StorageEngine
   /** How long the table of a partition that was given up is kept, in case it comes back. Milliseconds. Default 60 000, 0 to 86 400 000. */
   storeLingerMs?: number
   /** Partitions of topics made on the embedded broker. Default 6, 1 to 1 000. */
@@ -56,8 +77,8 @@ export interface MillraceOptions {
   closeTimeoutMs?: number
   /** Clock, randomness, network and files. Default: the real ones. */
   scope?: Scope
-  /** Observer of connections and the cluster. Called synchronously; what it throws is ignored. Default none. */
-  onEvent?: (event: ClientEvent) => void
+  /** Observer of connections, the cluster, and tables on this machine. Called synchronously; what it throws is ignored. Default none. */
+  onEvent?: (event: MillraceEvent) => void
 }
 
 const optionTable: OptionTable<Omit<MillraceOptions, 'scope' | 'storage'>> = {
@@ -124,7 +145,25 @@ export class Millrace implements AsyncDisposable {
       ])
     }
     this.#scope = scope ?? defaultScope(nodeFs())
-    this.#storage = storage ?? memoryEngine({ random: this.#scope.random })
+    this.#storage = this.#engineOf(storage)
+  }
+
+  #engineOf(storage: DiskStorage | StorageEngine | undefined): StorageEngine {
+    const { random, scheduler, fs } = this.#scope
+    if (storage === undefined) return memoryEngine({ random })
+    if (typeof storage !== 'object' || storage === null) {
+      throw new OptionError('Millrace', ['storage must be { dir }, or an engine of millrace/storage'])
+    }
+    if ('open' in storage) return storage
+    if (this.#embedded) {
+      throw new OptionError('Millrace', [
+        "storage is a directory, but the topics of brokers 'embedded:' end with the process: its tables would not fit the next one's",
+      ])
+    }
+    const onEvent = (event: StoreEvent): void => notify(this.#options.onEvent, { type: 'store', event })
+    // Absolute, because errors name it for commands that may be given elsewhere.
+    const dir = typeof storage.dir === 'string' && storage.dir !== '' ? resolve(storage.dir) : storage.dir
+    return logEngine({ ...storage, dir, fs, scheduler, random, onEvent })
   }
 
   /**
@@ -246,7 +285,8 @@ export class Millrace implements AsyncDisposable {
     }
     const connection: ClientOptions = { brokers, clientId, requestTimeoutMs, scope, onEvent }
     const kafka = clientPort(connection)
-    return { kafka, registry: new TableRegistry(kafka, this.#storage, storeLingerMs), connection, broker }
+    const registry = new TableRegistry(kafka, this.#storage, storeLingerMs, onEvent)
+    return { kafka, registry: registry, connection, broker }
   }
 
   /** Creates a stream's topic on the embedded broker, once. */

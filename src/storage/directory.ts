@@ -33,3 +33,18 @@ export function storePath(directory: StoreDirectory, root?: string): string {
   const path = `${encodePart(directory.group)}/${encodePart(directory.table)}/${directory.partition}`
   return root === undefined ? path : `${root}/${path}`
 }
+
+/**
+ * `group/table/partition` of the store at `path`, for messages: its last three parts, decoded. The name of a part that was
+ * cut stays as it is.
+ */
+export function storeNameOf(path: string): string {
+  const parts = path.split(/[/\\]/).filter((part) => part !== '' && part !== '.')
+  return parts.slice(-3).map(decodePart).join('/')
+}
+
+function decodePart(part: string): string {
+  const bytes = part.replace(/%([0-9a-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
+  const name = Buffer.from(bytes, 'latin1').toString('utf8')
+  return encodePart(name) === part ? name : part
+}

@@ -19,6 +19,7 @@ export { Processor, type ProcessorHost, type TypedProcessor } from './processor.
 export type { ProcessorEvent } from './processor-events.ts'
 export type { ProcessorOptions } from './processor-options.ts'
 export type { ProcessorState, RecoveryProgress, ViewState } from './processor-state.ts'
+export { decodeStoreState, encodeStoreState, type StoreState } from './store-state.ts'
 export type { TableEvent } from './table-events.ts'
 export { TableRegistry } from './table-registry.ts'
 export { createMissing, tableTopicOf } from './topics.ts'

@@ -285,6 +285,8 @@ export class Processor implements AsyncDisposable {
   }
 
   #reportProgress(): void {
+    // What failed while a partition was made ready leaves none to wait for: that is not a start.
+    if (this.#closing !== undefined) return
     const { at } = this.#state
     if (
       this.#member === undefined ||
