@@ -7,6 +7,7 @@ const usage = `usage: millrace <command> [options]
 
 commands:
   broker   run an embedded, Kafka-compatible broker (development, tests, single machines)
+  store    look after tables on disk
 
 millrace <command> --help tells more.`
 
@@ -16,6 +17,11 @@ async function main(args: readonly string[]): Promise<void> {
     case 'broker': {
       const { brokerCommand } = await import('./broker.ts')
       await brokerCommand(rest)
+      return
+    }
+    case 'store': {
+      const { storeCommand } = await import('./store.ts')
+      await storeCommand(rest)
       return
     }
     case undefined:
