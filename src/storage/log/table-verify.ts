@@ -13,7 +13,7 @@ import type { TableFile } from './table-file.ts'
 import { spanBytes } from './table-layout.ts'
 
 /** Records and slots checked per step. */
-const recordsPerStep = 2048
+const recordsPerStep = 1024
 const slotsPerStep = 256 * 1024
 
 /** Throws StoreError ERR_STORE_CORRUPT at the first damage, or the system's error. */
