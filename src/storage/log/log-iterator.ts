@@ -11,20 +11,31 @@ export class LogIterator implements StoreIterator {
   readonly #cursor: EntryCursor
   /** Throws StoreError when the store was closed or the snapshot released meanwhile. */
   readonly #check: () => void
+  readonly #onLetGo: ((iterator: LogIterator) => void) | undefined
   #open = true
+  #holds = true
 
-  /** Takes over one hold of the view. */
-  constructor(view: ReadView, cursor: EntryCursor, check: () => void) {
+  /** Takes over one hold of the view; `onLetGo` is called when it is given back. */
+  constructor(view: ReadView, cursor: EntryCursor, check: () => void, onLetGo?: (iterator: LogIterator) => void) {
     this.#view = view
     this.#cursor = cursor
     this.#check = check
+    this.#onLetGo = onLetGo
   }
 
   next(): boolean {
     if (!this.#open) return false
-    this.#check()
     const cursor = this.#cursor
-    if (!cursor.next()) {
+    let more: boolean
+    try {
+      this.#check()
+      more = cursor.next()
+    } catch (error) {
+      // A loop over `entries` does not close what throws. The cursor throws the same again.
+      this.letGo()
+      throw error
+    }
+    if (!more) {
       this.close()
       return false
     }
@@ -40,8 +51,16 @@ export class LogIterator implements StoreIterator {
   close(): void {
     if (!this.#open) return
     this.#open = false
+    this.letGo()
+  }
+
+  /** Gives back what it reads from, because of an error or the end of its snapshot: `next` throws from now on. */
+  letGo(): void {
+    if (!this.#holds) return
+    this.#holds = false
     this.#cursor.close()
     this.#view.release()
+    this.#onLetGo?.(this)
   }
 
   [Symbol.dispose](): void {

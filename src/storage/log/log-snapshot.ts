@@ -13,6 +13,8 @@ export class LogSnapshot implements Snapshot {
   readonly #isClosed: () => boolean
   readonly #checkpoint: Checkpoint | undefined
   readonly #out = new Span()
+  /** Those that are open: they end with the snapshot. */
+  readonly #iterators = new Set<LogIterator>()
   #released = false
 
   /** Takes over one hold of the view. */
@@ -60,10 +62,14 @@ export class LogSnapshot implements Snapshot {
   iterate(range: StoreRange = {}): StoreIterator {
     this.#check()
     checkSpace(this.#name, range.space ?? 0)
-    return new LogIterator(this.#view.retain(), this.#view.cursor(range), () => {
+    const check = (): void => {
       if (this.#isClosed()) throw closedDuring(this.#name, 'it was closed')
       if (this.#released) throw closedDuring(this.#name, 'the snapshot was released')
-    })
+    }
+    const cursor = this.#view.cursor(range)
+    const iterator = new LogIterator(this.#view.retain(), cursor, check, (one) => this.#iterators.delete(one))
+    this.#iterators.add(iterator)
+    return iterator
   }
 
   entries(range: StoreRange = {}): IterableIterator<[Buffer, Buffer]> {
@@ -73,6 +79,7 @@ export class LogSnapshot implements Snapshot {
   release(): void {
     if (this.#released) return
     this.#released = true
+    for (const iterator of [...this.#iterators]) iterator.letGo()
     this.#view.release()
   }
 
