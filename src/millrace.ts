@@ -245,8 +245,8 @@ export class Millrace implements AsyncDisposable {
   }
 
   /**
-   * Ends processors (with a last checkpoint), emitters and views, then the connections. Rejects when emitted records were
-   * lost, after everything was closed. Later calls return the same.
+   * Ends processors (with a last checkpoint), emitters and views, then tables and connections. Rejects when emitted records
+   * were lost or a table could not be closed, after everything was closed. Later calls return the same.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close()
@@ -322,9 +322,10 @@ export class Millrace implements AsyncDisposable {
     scheduler.clearTimer(timer)
     if (this.#opening !== undefined) {
       const opened = await this.#opening.catch(() => undefined) // whoever asked for it was told
-      await opened?.registry.close()
-      await opened?.kafka.close()
-      await opened?.broker?.close()
+      // A store that cannot be closed (its disk is full) must not keep connections open.
+      for (const part of [opened?.registry, opened?.kafka, opened?.broker]) {
+        await part?.close().catch((cause: unknown) => failures.push(cause))
+      }
     }
     if (failures.length > 0) throw failures[0]
   }

@@ -1,7 +1,10 @@
 /**
  * The click counter: an emitter writes clicks of ten users, a processor counts them in its group table, a view of that
- * table is served over HTTP. Runs on the embedded broker, or on the Kafka that KAFKA_BROKERS names; see arguments.ts.
+ * table is served over HTTP. Runs on the embedded broker, with everything in memory, or on the Kafka that KAFKA_BROKERS
+ * names, with its tables on disk: kill it and start it again, and it goes on from there. See arguments.ts.
  */
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Millrace, type Emitter, type View } from 'millrace'
 import { type Arguments, parseArguments, usage } from './arguments.ts'
@@ -10,6 +13,13 @@ import { clicks, counter, users } from './graph.ts'
 import { servePage } from './page.ts'
 
 const brokers = process.env['KAFKA_BROKERS'] || 'embedded:'
+
+/** Where the tables are: of each Kafka and group a folder of its own. The embedded broker's end with the process. */
+function stateDirectory(given: string | undefined): string | undefined {
+  if (brokers === 'embedded:') return undefined
+  if (given !== undefined) return resolve(given)
+  return join(tmpdir(), `millrace-clicks-${counter.name}-${brokers.replaceAll(/[^\w.-]+/g, '_')}`)
+}
 
 /** Clicks sent in this run, by user. */
 type Sent = Map<string, number>
@@ -61,13 +71,25 @@ async function verify(
 }
 
 async function run(options: Arguments, interrupted: AbortSignal): Promise<boolean> {
-  const app = new Millrace({ brokers })
+  const dir = stateDirectory(options.state)
+  const app = new Millrace({ brokers, ...(dir === undefined ? {} : { storage: { dir } }) })
   const sent: Sent = new Map()
   try {
     const began = performance.now()
     await app.ensureStreams([clicks], { partitions: 6 })
     // With an instance id of its own this process takes its partitions up again at once after a restart, even after kill -9.
-    const processor = app.processor(counter, { groupInstanceId: 'clicks-1' })
+    let found = 0
+    let read = 0
+    const processor = app.processor(counter, {
+      groupInstanceId: 'clicks-1',
+      onEvent: (event) => {
+        if (event.kind !== 'restored') return
+        found += event.localEntries
+        read += event.records
+        if (event.rebuilt !== undefined)
+          console.log(`${event.topic}/${event.partition} was built anew: ${event.rebuilt}`)
+      },
+    })
     const ended = new AbortController()
     processor.done.then(
       () => ended.abort(),
@@ -75,6 +97,8 @@ async function run(options: Arguments, interrupted: AbortSignal): Promise<boolea
     )
     const signal = AbortSignal.any([interrupted, ended.signal])
     await processor.start({ signal })
+    if (dir !== undefined)
+      console.log(`tables in ${dir}: ${found} entries found there, ${read} records read from ${counter.table.topic}`)
     // Clicks that an earlier run sent and nobody counted yet belong to the table we start from.
     if (brokers !== 'embedded:') await drained(brokers, counter.name, clicks.topic, signal)
     const view = app.view(counter.table)

@@ -1,6 +1,8 @@
 /** The click example as a user runs it: a process of its own, on the embedded broker and on the target. */
 import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as assert from 'uvu/assert'
 import { suite, until } from '../support/suite.ts'
@@ -8,6 +10,9 @@ import { openTarget, type Target } from './target.ts'
 
 const test = suite('system/clicks', { deadlineMs: 90_000 })
 const program = join(import.meta.dirname, '..', '..', 'examples', 'clicks', 'main.js')
+/** A port may come back with another broker: each test has tables of its own. */
+const root = mkdtempSync(join(tmpdir(), 'millrace-clicks-test-'))
+const state = (name: string): string[] => ['--state', join(root, name)]
 let target: Target
 const running = new Set<ChildProcess>()
 test.before(async () => {
@@ -16,6 +21,7 @@ test.before(async () => {
 test.after(async () => {
   for (const child of running) child.kill('SIGKILL')
   await target.close()
+  rmSync(root, { recursive: true, force: true })
 })
 
 interface Run {
@@ -70,20 +76,21 @@ test('10,000 clicks on the embedded broker: the table equals what was sent', asy
   assert.is(await run.ended, 0, run.output())
   assert.match(run.output(), /on embedded: .* going on from 0 clicks/)
   assert.match(run.output(), /10000 clicks sent .*\n.*the table equals what was sent/)
+  assert.not.match(run.output(), /tables in/)
 })
 
 test('10,000 clicks on the target, and once more on top of them', async () => {
-  const first = start(target.brokers, ['--clicks', '10000', '--port', '0'])
+  const first = start(target.brokers, ['--clicks', '10000', '--port', '0', ...state('twice')])
   assert.is(await first.ended, 0, first.output())
   assert.match(first.output(), /the table equals what was sent/)
   const before = Number(/going on from (\d+) clicks/.exec(first.output())?.[1])
-  const second = start(target.brokers, ['--clicks', '100', '--rate', '500', '--port', '0'])
+  const second = start(target.brokers, ['--clicks', '100', '--rate', '500', '--port', '0', ...state('twice')])
   assert.is(await second.ended, 0, second.output())
   assert.match(second.output(), new RegExp(`going on from ${before + 10_000} clicks[\\s\\S]*the table equals`))
 })
 
 test('killed with -9 and started again it goes on counting, and ends on SIGTERM', async () => {
-  const first = start(target.brokers, ['--rate', '300', '--port', '0'])
+  const first = start(target.brokers, ['--rate', '300', '--port', '0', ...state('killed')])
   const firstUrl = await pageOf(first)
   const begun = await sumOf(firstUrl)
   await until(async () => (await sumOf(firstUrl)) > begun + 300, { deadlineMs: 30_000 })
@@ -91,7 +98,7 @@ test('killed with -9 and started again it goes on counting, and ends on SIGTERM'
   first.child.kill('SIGKILL')
   await first.ended
   const restarted = performance.now()
-  const second = start(target.brokers, ['--rate', '300', '--port', '0'])
+  const second = start(target.brokers, ['--rate', '300', '--port', '0', ...state('killed')])
   const url = await pageOf(second)
   const after = await sumOf(url)
   assert.ok(after >= before, `${after} clicks after the restart, ${before} before`)
@@ -100,6 +107,12 @@ test('killed with -9 and started again it goes on counting, and ends on SIGTERM'
   console.log(
     `note: restart on ${target.name}: counting again after ${seconds.toFixed(1)} s, ${before} → ${after} clicks`,
   )
+  const tables = /^tables in (.*): (\d+) entries found there, (\d+) records read from user-clicks-table$/m
+  const [, dir, found, read] = tables.exec(second.output()) ?? []
+  assert.is(dir, join(root, 'killed'))
+  assert.is(found, '10', second.output())
+  // At most one checkpoint that the store did not have: each user once.
+  assert.ok(Number(read) <= 10, second.output())
   assert.ok(seconds < 10, `took ${seconds} s: a static member needs no new session`)
   second.child.kill('SIGTERM')
   assert.is(await second.ended, 0, second.output())

@@ -4,7 +4,7 @@ import { deferred } from '../../src/base/deferred.ts'
 import { defineGroup, Millrace, RecordError, stream, StreamsError, table } from '../../src/index.ts'
 import { int64, integer, json, string } from '../../src/streams/codecs/index.ts'
 import { suite, until } from '../support/suite.ts'
-import { openTarget, type Target, unique } from './target.ts'
+import { openTarget, tables, type Target, unique } from './target.ts'
 
 const test = suite('processor (system)', { deadlineMs: 60_000 })
 let target: Target
@@ -16,7 +16,7 @@ test.after(() => target.close())
 const fast = { sessionTimeoutMs: 6_000, checkpointIntervalMs: 20 } as const
 
 function application(): Millrace {
-  return new Millrace({ brokers: target.brokers })
+  return new Millrace({ brokers: target.brokers, ...tables() })
 }
 
 /** Runs `body` with an application that is closed whatever happens. */

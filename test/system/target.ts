@@ -5,8 +5,13 @@
  *   MILLRACE_KAFKA=3.9|4.3 an Apache Kafka fetched by Maven; with KAFKA_BROKERS, which then names a running one of this
  *                          version, only tests that ask for a broker of their own start another
  * A target that cannot be opened is an error, never a skip.
+ * MILLRACE_STORAGE=log   keeps the tables of tests that use `tables()` on disk; default: in memory
  */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { Broker } from '../../src/broker/index.ts'
+import type { MillraceOptions } from '../../src/index.ts'
 import { Kafka } from '../support/kafka.ts'
 
 export interface Target extends AsyncDisposable {
@@ -32,6 +37,21 @@ const version = process.env['MILLRACE_KAFKA'] || undefined
 /** Why a test that needs a broker of its own cannot run here, or undefined: `if (noOwnBroker) test.skip(name, noOwnBroker)`. */
 export const noOwnBroker: string | undefined =
   shared !== undefined && version === undefined ? 'KAFKA_BROKERS names a broker that is not ours to kill' : undefined
+
+const storage = process.env['MILLRACE_STORAGE'] || 'memory'
+if (storage !== 'memory' && storage !== 'log') throw new Error(`MILLRACE_STORAGE must be memory or log, not ${storage}`)
+let root: string | undefined
+
+/** Options of an application that say where its tables are: in a directory of its own, or in memory. */
+export function tables(): Pick<MillraceOptions, 'storage'> {
+  if (storage === 'memory') return {}
+  if (root === undefined) {
+    const made = mkdtempSync(join(tmpdir(), 'millrace-tables-'))
+    root = made
+    process.once('exit', () => rmSync(made, { recursive: true, force: true }))
+  }
+  return { storage: { dir: mkdtempSync(join(root, 'app-')) } }
+}
 
 let names = 0
 /** A name for a topic or group that no other test, process or earlier run uses. */
