@@ -8,6 +8,7 @@ import { SeededRandom } from '../../sim/random.ts'
 import { suite } from '../../support/suite.ts'
 import { bytes, checkpointAt, put, remove, storeContract } from '../contract.ts'
 import { storeModel } from '../model.ts'
+import { SimFs } from '../support/sim-fs.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'millrace-log-'))
 process.on('exit', () => rmSync(root, { recursive: true, force: true }))
@@ -23,11 +24,12 @@ function open(options: Omit<LogEngineOptions, 'dir'> = {}, dir = newDir()): LogE
 }
 
 storeContract('log', async () => open())
-storeModel('log', async () => open(), { exactCounts: false })
+storeModel('log', async () => open({ fs: new SimFs() }), { exactCounts: false, steps: 1500 })
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
-storeModel('log, 4 KiB of memory', async () => open({ writeBufferBytes: 4096 }), {
+storeModel('log, 4 KiB of memory', async () => open({ writeBufferBytes: 4096, fs: new SimFs() }), {
   exactCounts: false,
+  steps: 800,
   pause: (_, random) => (random.chance(0.2) ? turn() : undefined),
 })
 
