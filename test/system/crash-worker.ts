@@ -1,16 +1,16 @@
 /**
  * A program that the crash test kills: one instance of a counting group. Arguments: brokers, input topic, group, instance
- * id, session time-out. Over IPC it answers `{ get: keys }` with the values of the keys it holds, and ends on `close`.
+ * id, session time-out, and a directory for its tables ('': in memory). Over IPC it answers `{ get: keys }` with the values of the keys it holds, and ends on `close`.
  */
 import { defineGroup, Millrace, StreamsError, stream } from '../../src/index.ts'
 import { int64, string } from '../../src/streams/codecs/index.ts'
 
-const [brokers = '', topic = '', groupName = '', groupInstanceId = '', sessionTimeoutMs = '6000'] =
+const [brokers = '', topic = '', groupName = '', groupInstanceId = '', sessionTimeoutMs = '6000', dir = ''] =
   process.argv.slice(2)
 const input = stream(topic, string)
 const group = defineGroup(groupName, { table: int64 }).on(input, (ctx) => ctx.set((ctx.get() ?? 0n) + 1n))
 
-const app = new Millrace({ brokers })
+const app = new Millrace({ brokers, ...(dir === '' ? {} : { storage: { dir } }) })
 const processor = app.processor(group, {
   groupInstanceId,
   sessionTimeoutMs: Number(sessionTimeoutMs),

@@ -1,6 +1,7 @@
 /**
  * A processor under load that is killed with -9 and stopped past its session time-out, again and again: nothing may be
- * lost, and what is counted twice is bounded by what had not been committed. Sized by CRASH_KILLS and CRASH_STOPS.
+ * lost, and what is counted twice is bounded by what had not been committed. Sized by CRASH_KILLS and CRASH_STOPS. Each
+ * instance is a machine with a disk of its own if MILLRACE_STORAGE says so.
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
@@ -10,7 +11,7 @@ import { Client } from '../../src/client/index.ts'
 import { defineGroup, Millrace, stream } from '../../src/index.ts'
 import { int64, string } from '../../src/streams/codecs/index.ts'
 import { suite } from '../support/suite.ts'
-import { unique, withTarget } from './target.ts'
+import { tables, unique, withTarget } from './target.ts'
 
 const kills = Number(process.env['CRASH_KILLS'] ?? 10)
 const stops = Number(process.env['CRASH_STOPS'] ?? 3)
@@ -32,13 +33,18 @@ class Workers {
   readonly events: string[] = []
   readonly running = new Set<ChildProcess>()
   readonly #args: readonly string[]
+  /** Where each instance has its tables. */
+  readonly #disks = new Map<string, ReturnType<typeof tables>['storage']>()
 
   constructor(brokers: string, topic: string, group: string) {
     this.#args = [brokers, topic, group]
   }
 
   start(instance: string): ChildProcess {
-    const child = fork(workerFile, [...this.#args, instance, String(sessionTimeoutMs)])
+    const storage = this.#disks.get(instance) ?? tables().storage
+    if (storage !== undefined) this.#disks.set(instance, storage)
+    const dir = storage !== undefined && 'dir' in storage ? storage.dir : ''
+    const child = fork(workerFile, [...this.#args, instance, String(sessionTimeoutMs), dir])
     this.running.add(child)
     child.on('message', (message: Message) => {
       if (message.event !== undefined) this.events.push(`${instance}: ${message.event}`)
