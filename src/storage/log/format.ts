@@ -76,6 +76,14 @@ export function corrupt(store: string, file: string, offset: number, what: strin
   return new StoreError('ERR_STORE_CORRUPT', store, text, cause, { file, offset })
 }
 
+/** The `what` of an error that `corrupt` made; of any other error its message. */
+export function damageOf(error: Error): string {
+  if (!(error instanceof StoreError) || error.code !== 'ERR_STORE_CORRUPT') return error.message
+  const before = `${error.file} is damaged at byte ${error.offset}: `
+  const from = error.message.indexOf(before)
+  return from < 0 ? error.message : error.message.slice(from + before.length, -`. ${remedy}`.length)
+}
+
 /** The header of a new file. */
 export function encodeFileHeader(
   kind: FileKind,
