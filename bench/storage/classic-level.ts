@@ -1,4 +1,7 @@
-/** LevelDB through classic-level with its default options; keys and values as bytes, which is its fastest form. */
+/**
+ * LevelDB through classic-level with its default options: with keys as bytes and chained batches, its fastest form, and
+ * with keys as strings and batches as arrays of operations, the usual one.
+ */
 import { join } from 'node:path'
 import { requirePeer } from '../peers.ts'
 import { type Engine, type EngineKind, numberAt, Pending, type Put, type Scanned } from './engine.ts'
@@ -11,56 +14,55 @@ interface Iterator {
   nextv(size: number): Promise<[string, Buffer][]>
   close(): Promise<void>
 }
-interface Level {
+interface Operation<K> {
+  readonly type: 'put'
+  readonly key: K
+  readonly value: Buffer
+}
+interface Level<K> {
   open(): Promise<void>
-  put(key: Buffer, value: Buffer): Promise<void>
+  put(key: K, value: Buffer): Promise<void>
   batch(): Batch
-  getSync(key: Buffer): Buffer | undefined
-  getMany(keys: Buffer[]): Promise<(Buffer | undefined)[]>
+  batch(operations: Operation<K>[]): Promise<void>
+  getSync(key: K): Buffer | undefined
+  getMany(keys: K[]): Promise<(Buffer | undefined)[]>
   iterator(options: object): Iterator
   close(): Promise<void>
 }
 
-const positionKey = Buffer.from('!position')
+const positionText = '!position'
 
-class ClassicLevel implements Engine {
-  readonly #db: Level
-  readonly #durable: boolean
+/** What both forms share. */
+abstract class ClassicLevel<K extends string | Buffer> implements Engine {
+  protected readonly db: Level<K>
+  protected readonly durable: boolean
+  readonly #positionKey: K
   readonly #pending = new Pending()
   readonly #key = Buffer.alloc(16)
-  readonly #position = Buffer.alloc(8)
 
-  constructor(db: Level, durable: boolean) {
-    this.#db = db
-    this.#durable = durable
+  constructor(db: Level<K>, durable: boolean, positionKey: K) {
+    this.db = db
+    this.durable = durable
+    this.#positionKey = positionKey
   }
 
-  /** A chained batch copies at each put, and is faster than an array of operations. */
-  write(fill: (put: Put) => void, position?: number): Promise<unknown> {
-    const batch = this.#db.batch()
-    fill((key, value) => {
-      batch.put(key, value)
-    })
-    if (position !== undefined) {
-      this.#position.writeDoubleLE(position)
-      batch.put(positionKey, this.#position)
-    }
-    return batch.write({ sync: this.#durable })
-  }
+  /** The key as this form wants it. */
+  protected abstract keyOf(key: Buffer): K
+  abstract write(fill: (put: Put) => void, position?: number): Promise<unknown>
 
   writeOne(key: Buffer, value: Buffer): Promise<unknown> {
-    return this.#db.put(key, value)
+    return this.db.put(this.keyOf(key), value)
   }
 
   readonly #read = (key: Buffer): number => this.read(key)
 
   read(key: Buffer): number {
-    const value = this.#db.getSync(key)
+    const value = this.db.getSync(this.keyOf(key))
     return value === undefined ? -1 : numberAt(value, 0)
   }
 
   async readMany(keys: Buffer[]): Promise<Int32Array> {
-    const values = await this.#db.getMany(keys)
+    const values = await this.db.getMany(keys.map((key) => this.keyOf(key)))
     return Int32Array.from(values, (value) => (value === undefined ? -1 : numberAt(value, 0)))
   }
 
@@ -72,7 +74,7 @@ class ClassicLevel implements Engine {
   async scan(): Promise<Scanned> {
     let entries = 0
     let sum = 0
-    const iterator = this.#db.iterator({ keyEncoding: 'utf8', valueEncoding: 'view', gt: '!position' })
+    const iterator = this.db.iterator({ keyEncoding: 'utf8', valueEncoding: 'view', gt: positionText })
     for (;;) {
       const some = await iterator.nextv(1000)
       if (some.length === 0) break
@@ -86,7 +88,7 @@ class ClassicLevel implements Engine {
   }
 
   position(): number | undefined {
-    return this.#db.getSync(positionKey)?.readDoubleLE()
+    return this.db.getSync(this.#positionKey)?.readDoubleLE()
   }
 
   restore(fill: (put: Put) => void, position: number): Promise<unknown> {
@@ -105,24 +107,81 @@ class ClassicLevel implements Engine {
   }
 
   close(): Promise<void> {
-    return this.#db.close()
+    return this.db.close()
   }
 }
 
-export const classicLevel: EngineKind = {
-  name: 'classic-level',
-  onDisk: true,
-  async open(dir, { durable = false } = {}) {
-    const { ClassicLevel: Peer } = requirePeer('classic-level') as {
-      ClassicLevel: new (path: string, options: object) => Level
+/** A chained batch copies at each put, and is faster than an array of operations. */
+class BytesLevel extends ClassicLevel<Buffer> {
+  readonly #positionKey = Buffer.from(positionText)
+  readonly #position = Buffer.alloc(8)
+
+  protected keyOf(key: Buffer): Buffer {
+    return key
+  }
+
+  write(fill: (put: Put) => void, position?: number): Promise<unknown> {
+    const batch = this.db.batch()
+    fill((key, value) => {
+      batch.put(key, value)
+    })
+    if (position !== undefined) {
+      this.#position.writeDoubleLE(position)
+      batch.put(this.#positionKey, this.#position)
     }
-    const db = new Peer(join(dir, 'level'), { keyEncoding: 'buffer', valueEncoding: 'buffer' })
-    await db.open()
-    return new ClassicLevel(db, durable)
-  },
-  async openMany(dir, count) {
-    const stores: Engine[] = []
-    for (let i = 0; i < count; i++) stores.push(await this.open(join(dir, String(i))))
-    return stores
-  },
+    return batch.write({ sync: this.durable })
+  }
 }
+
+class StringsLevel extends ClassicLevel<string> {
+  protected keyOf(key: Buffer): string {
+    return key.toString('latin1')
+  }
+
+  write(fill: (put: Put) => void, position?: number): Promise<unknown> {
+    const operations: Operation<string>[] = []
+    fill((key, value) => {
+      // A counter's buffer is reused by who writes it, and the batch is only read later.
+      const kept = value.length === 8 ? Buffer.from(value) : value
+      operations.push({ type: 'put', key: key.toString('latin1'), value: kept })
+    })
+    if (position !== undefined) {
+      const value = Buffer.alloc(8)
+      value.writeDoubleLE(position)
+      operations.push({ type: 'put', key: positionText, value })
+    }
+    return this.db.batch(operations)
+  }
+}
+
+async function openLevel<K>(dir: string, keyEncoding: 'buffer' | 'utf8'): Promise<Level<K>> {
+  const { ClassicLevel: Peer } = requirePeer('classic-level') as {
+    ClassicLevel: new (path: string, options: object) => Level<K>
+  }
+  const db = new Peer(join(dir, 'level'), { keyEncoding, valueEncoding: 'buffer' })
+  await db.open()
+  return db
+}
+
+function kindOf(name: string, openOne: (dir: string, durable: boolean) => Promise<Engine>): EngineKind {
+  return {
+    name,
+    onDisk: true,
+    open: (dir, { durable = false } = {}) => openOne(dir, durable),
+    async openMany(dir, count) {
+      const stores: Engine[] = []
+      for (let i = 0; i < count; i++) stores.push(await openOne(join(dir, String(i)), false))
+      return stores
+    },
+  }
+}
+
+export const classicLevel = kindOf(
+  'classic-level',
+  async (dir, durable) => new BytesLevel(await openLevel<Buffer>(dir, 'buffer'), durable, Buffer.from(positionText)),
+)
+
+export const classicLevelStrings = kindOf(
+  'classic-level strings',
+  async (dir, durable) => new StringsLevel(await openLevel<string>(dir, 'utf8'), durable, positionText),
+)

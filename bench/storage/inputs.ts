@@ -1,6 +1,6 @@
 /** The stores that cases begin with. Each is made once per system, in a process of its own, and shared by all its runs. */
 import type { Case, Measure, RunContext, Workload } from '../workload.ts'
-import { classicLevel } from './classic-level.ts'
+import { classicLevel, classicLevelStrings } from './classic-level.ts'
 import { ascending, shuffled, uniform } from './data.ts'
 import type { EngineKind } from './engine.ts'
 import { quiet } from './files.ts'
@@ -8,7 +8,7 @@ import { lmdb, lmdbNoSync } from './lmdb.ts'
 import { millrace } from './millrace.ts'
 import { fill, type StorageContext, sized, systemsOf } from './run.ts'
 
-const makers = [millrace, classicLevel, lmdb, lmdbNoSync]
+const makers = [millrace, classicLevel, classicLevelStrings, lmdb, lmdbNoSync]
 
 /** Entries of the store in `input`. */
 export function entriesOf(context: RunContext, input: string): number {

@@ -1,7 +1,7 @@
 /** Cases that fill a store: in order, at random, restored from a changelog, and many stores at once. */
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import type { Case } from '../workload.ts'
-import { classicLevel } from './classic-level.ts'
+import { classicLevel, classicLevelStrings } from './classic-level.ts'
 import { ascending, batchSize, scatter, shuffled } from './data.ts'
 import { lmdb, lmdbNoSync } from './lmdb.ts'
 import { map } from './map.ts'
@@ -21,7 +21,7 @@ import {
   written,
 } from './run.ts'
 
-const everyone = [millrace, classicLevel, lmdbNoSync, lmdb, millraceMemory, map]
+const everyone = [millrace, classicLevel, classicLevelStrings, lmdbNoSync, lmdb, millraceMemory, map]
 
 /** Loads `count` entries; the time ends when everything is in files. */
 function load(orderOf: (count: number) => Int32Array, entries: number): Run {

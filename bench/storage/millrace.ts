@@ -1,6 +1,5 @@
 /** The stores of millrace: its log engine and its memory engine, through spans as its processors use them. */
-import * as storage from '../../src/storage/index.ts'
-import { memoryEngine, Span, type StorageEngine, type Store } from '../../src/storage/index.ts'
+import { logEngine, memoryEngine, Span, type StorageEngine, type Store } from '../../src/storage/index.ts'
 import { type Engine, type EngineKind, numberAt, Pending, type Put, type Scanned } from './engine.ts'
 
 const nothing = Buffer.alloc(0)
@@ -130,12 +129,8 @@ function kindOf(name: string, onDisk: boolean, make: (dir: string, durable: bool
   }
 }
 
-export const millrace = kindOf('millrace', true, (dir, durable) => {
-  const { logEngine } = storage as unknown as {
-    logEngine?: (options: { dir: string; sync: 'interval' | 'batch' }) => StorageEngine
-  }
-  if (logEngine === undefined) throw new Error('there is no log engine')
-  return logEngine({ dir, sync: durable ? 'batch' : 'interval' })
-})
+export const millrace = kindOf('millrace', true, (dir, durable) =>
+  logEngine({ dir, sync: durable ? 'batch' : 'interval' }),
+)
 
 export const millraceMemory = kindOf('millrace-memory', false, () => memoryEngine())

@@ -1,7 +1,7 @@
 /** Cases that read a store that was filled, closed and opened again: gets, misses, many at once, a scan. */
 import { appendFileSync, readFileSync } from 'node:fs'
 import type { Case, Mark } from '../workload.ts'
-import { classicLevel } from './classic-level.ts'
+import { classicLevel, classicLevelStrings } from './classic-level.ts'
 import { numberOf, shuffled, uniform, zipf } from './data.ts'
 import type { Engine, EngineKind } from './engine.ts'
 import { entriesOf } from './inputs.ts'
@@ -21,7 +21,7 @@ import {
   systemsOf,
 } from './run.ts'
 
-const readers = [millrace, classicLevel, lmdbNoSync, millraceMemory, map]
+const readers = [millrace, classicLevel, classicLevelStrings, lmdbNoSync, millraceMemory, map]
 const largeReaders = [millrace, classicLevel, lmdbNoSync]
 
 /** The filled store; what is not on disk is filled here. */
