@@ -214,7 +214,7 @@ export class JobRunner {
         return
       }
       if (result.value !== undefined) {
-        if (!blocking) {
+        if (!blocking || result.value.isBusy?.() === true) {
           this.#wait(job, result.value)
           return
         }

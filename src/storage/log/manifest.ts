@@ -22,8 +22,10 @@ import {
   parseFileName,
   writeU64,
 } from './format.ts'
+import { FileSync } from './file-sync.ts'
 import { faultOf, type ManifestState } from './manifest-state.ts'
 import { hasCode } from './small-file.ts'
+import type { Wait } from './wait.ts'
 
 const frameHeaderBytes = 8
 /** No manifest gets near it, as it is rewritten when it grows; a longer one is not read into memory. */
@@ -38,12 +40,48 @@ export interface OpenedManifest {
   readonly droppedBytes: number
 }
 
+/** The manifest that counts, as somebody sees it who only looks. */
+export interface SeenManifest {
+  /** The number in its name. */
+  readonly fileNumber: number
+  readonly createdMs: number
+  /** Bytes that count, and those of a torn frame behind them. */
+  readonly byteLength: number
+  readonly tornBytes: number
+  /** Complete frames. */
+  readonly states: number
+  /** The last of them. */
+  readonly state: ManifestState
+}
+
+/**
+ * Reads the manifest that CURRENT names and changes nothing; somebody else may be writing it. Undefined when there is no
+ * CURRENT. Throws as `Manifest.open`.
+ */
+export function seeManifest(files: ManifestFiles): SeenManifest | undefined {
+  const fileNumber = readCurrent(files)
+  if (fileNumber === undefined) return undefined
+  const name = manifestName(fileNumber)
+  let file: FileHandle | undefined
+  try {
+    file = files.fs.openSync(`${files.dir}/${name}`, 'read')
+    const { state, end, size, createdMs, states } = readManifest(files, file, fileNumber)
+    return { fileNumber, createdMs, byteLength: end, tornBytes: size - end, states, state }
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) throw missing(files, name)
+    if (hasCode(error, 'EISDIR')) throw corrupt(files.store, name, 0, 'it is a directory', error)
+    throw error
+  } finally {
+    file?.closeSync()
+  }
+}
+
 /** The manifest that counts, open for appending. */
 export class Manifest {
   /** The number in its name. */
   readonly fileNumber: number
-  /** The open file, for making appended states durable. */
-  readonly file: FileHandle
+  readonly #file: FileHandle
+  readonly #sync: FileSync
   readonly #files: ManifestFiles
   readonly #seed: number
   #byteLength: number
@@ -55,7 +93,8 @@ export class Manifest {
   private constructor(files: ManifestFiles, fileNumber: number, file: FileHandle, seed: number, byteLength: number) {
     this.#files = files
     this.fileNumber = fileNumber
-    this.file = file
+    this.#file = file
+    this.#sync = new FileSync(file, byteLength)
     this.#seed = seed
     this.#byteLength = byteLength
   }
@@ -63,6 +102,21 @@ export class Manifest {
   /** Bytes of the file that count: header and complete frames. */
   get byteLength(): number {
     return this.#byteLength
+  }
+
+  /** Of those, what is known to be durable. */
+  get durableLength(): number {
+    return this.#sync.durable
+  }
+
+  /** For waiting until what was appended is durable. */
+  get synced(): Wait {
+    const size = this.#byteLength
+    return {
+      block: () => this.#sync.upToSync(size),
+      wait: () => this.#sync.upTo(size),
+      isBusy: () => this.#sync.isRunning,
+    }
   }
 
   /**
@@ -99,14 +153,14 @@ export class Manifest {
    * ERR_STORE_CORRUPT or ERR_STORE_VERSION, or the system's error.
    */
   static open(files: ManifestFiles): OpenedManifest | undefined {
-    const { fs, dir, store } = files
+    const { fs, dir } = files
     const fileNumber = readCurrent(files)
     if (fileNumber === undefined) {
       checkNew(files)
       return undefined
     }
     const name = manifestName(fileNumber)
-    if (!fs.existsSync(`${dir}/${name}`)) throw corrupt(store, name, 0, `it is missing, but ${currentName} names it`)
+    if (!fs.existsSync(`${dir}/${name}`)) throw missing(files, name)
     const file = openExisting(files, name)
     try {
       const { state, seed, end, size } = readManifest(files, file, fileNumber)
@@ -123,7 +177,7 @@ export class Manifest {
   }
 
   /**
-   * Writes a state behind the others; it counts after the next kill, and after `file` was synced also after a power loss.
+   * Writes a state behind the others; it counts after the next kill, and after waiting for `synced` also after a power loss.
    * Throws the system's error, and then nothing was appended and it may be tried again; StoreError ERR_STORE_POISONED
    * after a failed `rewrite`.
    */
@@ -133,7 +187,7 @@ export class Manifest {
     if (this.#tornTail) this.#cutTail()
     try {
       this.#tornTail = true
-      this.file.writeSync(frame, 0, frame.length, this.#byteLength)
+      this.#file.writeSync(frame, 0, frame.length, this.#byteLength)
       this.#tornTail = false
       this.#byteLength += frame.length
     } catch (error) {
@@ -160,18 +214,18 @@ export class Manifest {
       if (mayCount(this.#files, fileNumber)) this.#broken = error
       throw error
     }
-    closeQuietly(this.file)
+    closeQuietly(this.#sync)
     removeQuietly(this.#files, `${this.#files.dir}/${manifestName(this.fileNumber)}`)
     return next
   }
 
   /** Closes the file; what was not synced may be lost with the power. */
   close(): void {
-    this.file.closeSync()
+    this.#sync.close()
   }
 
   #cutTail(): void {
-    this.file.truncateSync(this.#byteLength)
+    this.#file.truncateSync(this.#byteLength)
     this.#tornTail = false
   }
 
@@ -212,6 +266,9 @@ function frameEnd(bytes: Buffer, at: number, seed: number): number {
 
 interface ReadManifest {
   readonly state: ManifestState
+  /** Complete frames. */
+  readonly states: number
+  readonly createdMs: number
   readonly seed: number
   /** Behind the last complete frame. */
   readonly end: number
@@ -227,20 +284,22 @@ function readManifest(files: ManifestFiles, file: FileHandle, fileNumber: number
   const got = file.readSync(bytes, 0, size, 0)
   if (got !== size) throw corrupt(store, name, got, `it ends there, but should have ${size} bytes`)
   const header = bytes.subarray(0, fileHeaderBytes)
-  const { storeId } = checkFileHeader('manifest', header, { fileNumber }, { store, file: name })
+  const { storeId, createdMs } = checkFileHeader('manifest', header, { fileNumber }, { store, file: name })
   const seed = crcSeed(storeId, fileNumber)
   let last = 0
+  let states = 0
   let end = fileHeaderBytes
   for (let next = frameEnd(bytes, end, seed); next > 0; next = frameEnd(bytes, end, seed)) {
     last = end
     end = next
+    states += 1
   }
   for (let at = end + 8; at < size; at += 8) {
     if (frameEnd(bytes, at, seed) < 0) continue
     throw corrupt(store, name, end, `a state there is unreadable, although another one follows at byte ${at}`)
   }
   if (last === 0) throw corrupt(store, name, end, 'it holds no complete state')
-  return { state: parseState(files, name, bytes, last, storeId), seed, end, size }
+  return { state: parseState(files, name, bytes, last, storeId), states, createdMs, seed, end, size }
 }
 
 /** The state in the frame at `at`. */
@@ -259,6 +318,10 @@ function parseState(files: ManifestFiles, name: string, bytes: Buffer, at: numbe
     throw corrupt(files.store, name, from, 'its state is that of another store')
   }
   return checked
+}
+
+function missing({ store }: ManifestFiles, name: string): StoreError {
+  return corrupt(store, name, 0, `it is missing, but ${currentName} names it`)
 }
 
 function openExisting(files: ManifestFiles, name: string): FileHandle {
@@ -306,9 +369,10 @@ function mayCount(files: ManifestFiles, fileNumber: number): boolean {
   }
 }
 
-function closeQuietly(file: FileHandle): void {
+function closeQuietly(file: FileHandle | FileSync): void {
   try {
-    file.closeSync()
+    if (file instanceof FileSync) file.close()
+    else file.closeSync()
   } catch {
     // Another error is on its way, or the file does not count any more.
   }

@@ -6,6 +6,8 @@ export interface Wait {
   /** Waits here. */
   block(): void
   wait(): Promise<void>
+  /** Whether blocking would say too early that all is well, as the same file is being synced; absent: it never does. */
+  isBusy?(): boolean
 }
 
 /**

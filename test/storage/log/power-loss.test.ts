@@ -10,7 +10,7 @@ const test = suite('log engine: power loss', { deadlineMs: 170_000 })
 test('a crash at any sync leaves a store that existed', async () => {
   const tally = newTally()
   const seeds = seedsFrom(1, 100)
-  for (const seed of seeds) await runLives(seed, { lives: 3, moves: 30, moments: 25 }, tally)
+  for (const seed of seeds) await runLives(seed, { lives: 2, moves: 24, moments: 8 }, tally)
   const { crashes, kills, openings } = tally
   console.log(
     `note: seeds from ${seeds[0]}: ${seeds.length}; ${crashes} power losses, ${kills} kills, ${openings} of openings`,

@@ -95,7 +95,7 @@ export class Driver {
         await this.#lasting(move, () => this.store.sync())
         break
       case 'compact':
-        await this.#lasting(move, () => this.#compact())
+        await this.#lasting(move, () => this.store.compact())
         break
       case 'turn':
         this.#options.tick?.()
@@ -105,11 +105,6 @@ export class Driver {
         this.checkReads()
     }
     this.#claim()
-  }
-
-  #compact(): Promise<void> {
-    const { store } = this as { store: { compact?: () => Promise<void> } }
-    return store.compact?.() ?? this.store.flush()
   }
 
   /** The open store shows what it must. */

@@ -1,7 +1,7 @@
 /** Looks at an open store from all sides, and at the files of a closed one. Stateless. */
 import * as assert from 'uvu/assert'
 import type { Fs } from '../../../src/base/fs.ts'
-import { type LogStore, Span, type StoreReader } from '../../../src/storage/index.ts'
+import { Span, type StoreReader } from '../../../src/storage/index.ts'
 import { Model } from './oracle.ts'
 
 const spaces = [0, 1, 15]
@@ -23,7 +23,7 @@ export function contentOf(store: StoreReader): Model {
     }
     const backward = [...store.entries({ space, reverse: true })].map(([key]) => key).reverse()
     assert.is(backward.length, forward.length, 'backwards there are more or fewer entries')
-    backward.forEach((key, i) => assert.ok(key.equals(forward[i]!), 'backwards the order is another'))
+    for (const [i, key] of backward.entries()) assert.ok(key.equals(forward[i]!), 'backwards the order is another')
   }
   found.checkpoint = store.checkpoint
   return found
@@ -43,7 +43,7 @@ function liveFiles(fs: Fs, dir: string): { manifest: string; tables: Set<string>
   return { manifest, tables: new Set(tables), oldestLog: state.oldestLog }
 }
 
-/** Throws when a directory has files that no open or closed store needs. `ignore`: left by a fault on purpose. */
+/** Throws when a directory has files that a store which was just opened does not need. */
 export function checkNoOrphans(fs: Fs, dir: string): void {
   const { manifest, tables, oldestLog } = liveFiles(fs, dir)
   const names = fs.readdirSync(dir)
@@ -63,9 +63,4 @@ function read(fs: Fs, path: string): Buffer {
   } finally {
     file.closeSync()
   }
-}
-
-/** Everything that was appended but not yet in tables is, or nothing is left to do. For stores with merges. */
-export function runsOf(store: LogStore): number {
-  return (store as { logStats?: () => { runs: number } }).logStats?.().runs ?? 0
 }

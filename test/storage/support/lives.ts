@@ -50,6 +50,8 @@ interface Moment extends Bounds {
   readonly what: string
 }
 
+let engines = 1
+
 /** An engine for a simulated disk. */
 export function simEngine(
   fs: FaultFs | SimFs,
@@ -58,7 +60,8 @@ export function simEngine(
   return new LogEngine({
     dir: root,
     fs,
-    random: new SeededRandom(3),
+    // Every process its own: locks are told apart by it.
+    random: new SeededRandom(engines++),
     scheduler: options.scheduler ?? new StillScheduler(),
     writeBufferBytes: options.writeBufferBytes ?? 4096,
     sync: options.sync ?? 'never',
@@ -127,12 +130,7 @@ async function live(
   const store = await engine.open(directory)
   const begins = contentOf(store)
   if (!begins.equals(oracle.model)) throw new Error(`opened again: ${begins.difference(oracle.model)}`)
-  driver = new Driver(
-    store,
-    oracle,
-    { syncsBatches: sync === 'batch', tick: () => scheduler.tick() },
-    { ...opening },
-  )
+  driver = new Driver(store, oracle, { syncsBatches: sync === 'batch', tick: () => scheduler.tick() }, { ...opening })
   const first = Math.floor((oracle.unit + 1) / unitsPerMove)
   await driver.run(first + options.moves)
   driver.checkReads()

@@ -47,7 +47,7 @@ export function storeWith(last: number): { fs: SimFs; ends: number[] } {
     manifest.append(stateOf(i))
     ends.push(manifest.byteLength)
   }
-  manifest.file.syncSync()
+  manifest.synced.block()
   manifest.close()
   return { fs, ends }
 }
