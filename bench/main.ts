@@ -3,14 +3,15 @@
  *
  * Measures millrace and its peers: the Kafka workloads on a real Kafka, the one in KAFKA_BROKERS (its version in
  * KAFKA_VERSION) or one that is fetched and started for it; `storage` on the disk of the temporary directory (TMPDIR).
- * Prints a table per case, writes bench/results/, and exits 1 when a mark is missed. Cases marked as extra run only when
- * they are named. `--profile` leaves CPU profiles in bench/.profiles; with `--dry` nothing is written to bench/results;
- * `storage --chart` measures nothing and draws docs/storage-ratios.svg from bench/results.
+ * Prints a table per case, writes bench/results/, and exits 1 when a mark is missed or a case fails. Cases marked as
+ * extra run only when they are named. `--profile` leaves CPU profiles in bench/.profiles; with `--dry` nothing is written
+ * to bench/results; `storage --chart` measures nothing and draws docs/storage-ratios.svg from bench/results.
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { describeError } from '../src/base/errors.ts'
 import { runCase, type Settings } from './harness.ts'
 import { benchRoot } from './paths.ts'
 import { tableOf, writeResult } from './report.ts'
@@ -98,10 +99,16 @@ async function measure<C extends RunContext>(
 ): Promise<void> {
   for (const { workload, found } of chosen) {
     console.log(`${workload.name} · ${found.name}: ${found.says}`)
-    const result = await runCase(workload, found, ground, settings, console.log)
-    console.log(`\n${tableOf(result)}`)
-    if (result.marks.some(({ met }) => !met)) process.exitCode = 1
-    if (!given.dry) console.log(`written to ${writeResult(result)}`)
+    try {
+      const result = await runCase(workload, found, ground, settings, console.log)
+      console.log(`\n${tableOf(result)}`)
+      if (result.marks.some(({ met }) => !met)) process.exitCode = 1
+      if (!given.dry) console.log(`written to ${writeResult(result)}`)
+    } catch (cause) {
+      // The cases after it are measured nevertheless.
+      console.error(`${workload.name} · ${found.name} failed: ${describeError(cause)}`)
+      process.exitCode = 1
+    }
     console.log()
   }
 }
