@@ -209,7 +209,7 @@ export class Member {
       commit: (offsets, done) => this.#committer.commit(offsets, done),
       commitMetadata: (topic, streamTime) => encodeCommitNote({ topicId: topicId(topic), streamTime }),
       storeState: ({ topic, leaderEpoch }) =>
-        encodeStoreState({ topicId: topicId(topic), leaderEpoch, wallMs: kafka.scope.scheduler.now() }),
+        encodeStoreState({ topicId: topicId(topic), leaderEpoch, wallMs: wholeMinute(kafka.scope.scheduler.now()) }),
       fatal: (error) => this.#host.fail(error),
       lost: (task, error) => this.#taskLost(task, error),
     }
@@ -512,6 +512,11 @@ export class Member {
       (cause: unknown) => this.#host.fail(cause),
     )
   }
+}
+
+/** Down to the minute: a checkpoint without changes then has the same state as the last one and need not be written. */
+function wholeMinute(ms: number): number {
+  return ms - (ms % 60_000)
 }
 
 /** Waits for `promise`, or rejects with the signal's reason; then what becomes of the promise matters to nobody. */

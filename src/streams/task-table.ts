@@ -192,7 +192,10 @@ export class TaskTable {
   retire(position: number, state: Buffer): void {
     const batch = this.#batch ?? this.store.writer()
     this.#batch = undefined
-    batch.commit({ position, state })
+    const last = this.store.checkpoint
+    const news = batch.count > 0 || last?.position !== position || !last.state.equals(state)
+    // On disk a checkpoint that says nothing new would be written all the same.
+    if (news) batch.commit({ position, state })
     const { dirty, number } = this.#frozen
     for (let i = 0; i < dirty.length; i++) {
       const entry = dirty[i]!

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as assert from 'uvu/assert'
-import { encodePart, LogEngine, logEngine, nodeFs, type Store, storeNameOf } from '../../../src/storage/index.ts'
+import { encodePart, type LogEngine, logEngine, nodeFs, type Store, storeNameOf } from '../../../src/storage/index.ts'
 import type { Fs } from '../../../src/base/fs.ts'
 import { rejects, suite } from '../../support/suite.ts'
 
