@@ -22,7 +22,7 @@ export const recordHeader = 16
 export const flagDeleted = 0x80
 const spaceMask = 0x0f
 /** First size of the bytes; they double from there. */
-const firstBytes = 64 * 1024
+export const firstMemtableBytes = 64 * 1024
 /** So many keys are sorted without slices, in well below a millisecond. */
 const quickSort = 1024
 /** Offsets are computed with 32-bit integers. */
@@ -65,6 +65,8 @@ export class Memtable implements KeyOrder {
   #sorted: Int32Array = new Int32Array(0)
   #spaces = 0
   readonly #slots = new Slots()
+  /** A bit for each two references: the record there has a newer version, so reading it alone is not enough. */
+  #superseded: Uint8Array
   readonly #seed: number
   /** Where `find` has found: for replacing the slot. */
   #foundIn: Int32Array | undefined
@@ -77,6 +79,8 @@ export class Memtable implements KeyOrder {
     readonly firstSeq: number
     readonly header: Buffer
     readonly image?: Buffer
+    /** Bytes to begin with, when it is known that they will be needed. */
+    readonly capacity?: number
   }) {
     this.#seed = settings.seed
     this.logNumber = settings.logNumber
@@ -85,10 +89,11 @@ export class Memtable implements KeyOrder {
     this.end = settings.header.length
     this.visible = this.end >>> 3
     if (settings.image === undefined) {
-      this.bytes = allocate(firstBytes)
+      this.bytes = allocate(settings.capacity ?? firstMemtableBytes)
       settings.header.copy(this.bytes)
     } else this.bytes = settings.image
     this.words = wordsOf(this.bytes)
+    this.#superseded = new Uint8Array((this.bytes.length >>> 7) + 1)
   }
 
   /** Bytes of memory in use, indexes included. */
@@ -140,6 +145,7 @@ export class Memtable implements KeyOrder {
 
   /** Of the key whose record is `ref`, the newest record below `limit`; 0: none. */
   newest(ref: number, limit: number): number {
+    if ((this.#superseded[ref >>> 4]! & (1 << ((ref >>> 1) & 7))) === 0) return ref < limit ? ref : 0
     const word = this.words[2 * ref + 1]!
     const from = 8 * ref + recordHeader
     return this.get(this.words[2 * ref]!, (word >>> 24) & spaceMask, this.bytes, from, from + (word & 0xffffff), limit)
@@ -152,12 +158,15 @@ export class Memtable implements KeyOrder {
     const needed = this.end + count
     if (needed <= this.bytes.length) return
     assert(needed <= maxMemtableBytes, 'a memtable is above 2 GiB')
-    let size = Math.max(firstBytes, this.bytes.length)
+    let size = Math.max(firstMemtableBytes, this.bytes.length)
     while (size < needed) size *= 2
     const larger = allocate(Math.min(size, maxMemtableBytes))
     this.bytes.copy(larger, 0, 0, this.end)
     this.bytes = larger
     this.words = wordsOf(larger)
+    const superseded = new Uint8Array((larger.length >>> 7) + 1)
+    superseded.set(this.#superseded)
+    this.#superseded = superseded
   }
 
   /** Appends a record, invisible until `visible` passes it. Key and value may lie in this memtable. */
@@ -196,6 +205,7 @@ export class Memtable implements KeyOrder {
   #link(hash: number, ref: number, before: number): void {
     if (before !== 0) {
       this.#foundIn![this.#foundAt] = ref + 1
+      this.#superseded[before >>> 4]! |= 1 << ((before >>> 1) & 7)
       return
     }
     this.#slots.insert(hash, ref)
@@ -223,6 +233,11 @@ export class Memtable implements KeyOrder {
       this.#live += sign
       this.#bytes += sign * this.dataBytes(ref)
     }
+  }
+
+  /** The hash of a record's key. */
+  hashAt(ref: number): number {
+    return this.words[2 * ref]!
   }
 
   keyLength(ref: number): number {
@@ -268,6 +283,7 @@ export class Memtable implements KeyOrder {
       const found = this.#find(hash, (word >>> 24) & spaceMask, this.bytes, from, from + (word & 0xffffff))
       assert(found === ref, 'a batch is taken back out of order')
       this.#foundIn![this.#foundAt] = before + 1
+      this.#superseded[before >>> 4]! &= ~(1 << ((before >>> 1) & 7))
     }
     this.end = end
   }

@@ -200,8 +200,12 @@ export class TableWriter {
     words[first + 2] = valueTo - valueFrom
     const keyAt = at + recordHeaderBytes
     const valueAt = keyAt + keyTo - keyFrom
-    copySpan(bytes, keyFrom, keyTo, target, keyAt)
-    copySpan(valueBytes, valueFrom, valueTo, target, valueAt)
+    // In memtables and tables the value lies behind its key: one copy instead of two.
+    if (bytes === valueBytes && keyTo === valueFrom) copySpan(bytes, keyFrom, valueTo, target, keyAt)
+    else {
+      copySpan(bytes, keyFrom, keyTo, target, keyAt)
+      copySpan(valueBytes, valueFrom, valueTo, target, valueAt)
+    }
     const seed = checkSeed(this.#seed, this.#offset)
     words[first] =
       size > maxWordCheckBytes
