@@ -18,6 +18,16 @@ export function writeError(store: string, file: string, what: string, cause: unk
   return new StoreError('ERR_STORE_POISONED', store, text, cause, { file })
 }
 
+/** The error of writing or syncing a table: only that table is given up, what it was made of is there still. */
+export function tableError(store: string, cause: unknown): StoreError {
+  const { code = String(cause) } = cause as { readonly code?: string }
+  const isFull = code === 'ENOSPC' || code === 'EDQUOT'
+  const text =
+    `a table could not be written (${isFull ? `the disk is full, ${code}` : code}). Nothing is lost: what it was made of is kept, ` +
+    'and it is tried again with later writes'
+  return new StoreError(isFull ? 'ERR_STORE_NOSPACE' : 'ERR_STORE_IO', store, text, cause)
+}
+
 export class LogFile {
   readonly number: number
   /** First value of its frames' checksums. */
@@ -61,10 +71,7 @@ export class LogFile {
       file.writeSync(header, 0, header.length, 0)
       return new LogFile(files, number, file, header.length, 0)
     } catch (error) {
-      if (file !== undefined) {
-        file.closeSync()
-        files.fs.removeSync(path)
-      }
+      if (file !== undefined) discard(files, file, path)
       throw writeError(files.store, logName(number), 'making', error)
     }
   }
@@ -90,7 +97,7 @@ export class LogFile {
       file.syncSync()
       return new LogFile(files, number, file, size, size)
     } catch (error) {
-      file.closeSync()
+      closeQuietly(file)
       throw writeError(files.store, logName(number), 'cutting the end', error)
     }
   }
@@ -138,7 +145,7 @@ export class LogFile {
     this.#sync.close()
   }
 
-  /** Closes and removes the file. */
+  /** Closes and removes the file. Throws the system's error. */
   remove(): void {
     this.#sync.close()
     this.#files.fs.removeSync(`${this.#files.dir}/${this.name}`)
@@ -152,6 +159,24 @@ export function syncError(store: string, file: string, cause: unknown): StoreErr
     `${file} could not be made durable (${code ?? String(cause)}): nothing more is written. ` +
     'Reads still work. Close the store and open it again: it goes on from what is durable'
   return new StoreError('ERR_STORE_POISONED', store, text, cause, { file })
+}
+
+/** A file that came to nothing. If it stays, it holds no batch, and the next opening removes it. */
+function discard(files: StoreFiles, file: FileHandle, path: string): void {
+  closeQuietly(file)
+  try {
+    files.fs.removeSync(path)
+  } catch {
+    // See above.
+  }
+}
+
+function closeQuietly(file: FileHandle): void {
+  try {
+    file.closeSync()
+  } catch {
+    // Another error is on its way.
+  }
 }
 
 /** Bytes before the first frame. */

@@ -39,9 +39,7 @@ export function recover(settings: RecoverySettings): CoreParts {
   const { state } = opened
   // After a failed sync nobody knows what of the manifest is durable: a new one is.
   const isSuspect = settings.durableBytes.size > 0
-  const manifest = isSuspect
-    ? opened.manifest.rewrite({ ...state, nextFile: freeNumber(settings, state) + 1 }, freeNumber(settings, state))
-    : opened.manifest
+  const manifest = isSuspect ? renewed(opened.manifest, state, freeNumber(settings, state)) : opened.manifest
   const files: StoreFiles = {
     fs,
     dir,
@@ -51,16 +49,35 @@ export function recover(settings: RecoverySettings): CoreParts {
     hashSeed: state.hashSeed,
   }
   const tables = new TableSet(files, settings.onLeftover)
+  let parts: ReplayedParts | undefined
   try {
     const version = tables.version(state.upper, state.last)
     const names = fs.readdirSync(dir)
-    const parts = replayLogs(files, settings, state, names)
-    settings.checkLock()
+    parts = replayLogs(files, settings, state, names)
     const logs = [...parts.frozen, parts.active].map((one) => one?.memtable.logNumber ?? 0)
-    removeLeftovers(settings, state, manifest.fileNumber, names, new Set(logs))
+    removeLeftovers(settings, state, manifest.fileNumber, new Set(logs))
     return { files, manifest, state, tables, version, nextFile: freeNumber(settings, state), ...parts }
   } catch (error) {
-    tables.close()
+    closeFiles({ manifest, tables, frozen: parts?.frozen ?? [], active: parts?.active })
+    throw error
+  }
+}
+
+/** Closes what was opened for a store that cannot be used after all. */
+export function closeFiles({ manifest, tables, frozen, active }: OpenFiles): void {
+  for (const one of [...frozen, active]) one?.log?.close()
+  tables.close()
+  manifest.close()
+}
+
+type OpenFiles = Pick<CoreParts, 'manifest' | 'tables' | 'frozen' | 'active'>
+type ReplayedParts = Pick<CoreParts, 'frozen' | 'active' | 'checkpoint' | 'checkpointMs' | 'seq'>
+
+/** The same state in a new manifest. */
+function renewed(manifest: Manifest, state: ManifestState, number: number): Manifest {
+  try {
+    return manifest.rewrite({ ...state, nextFile: number + 1 }, number)
+  } catch (error) {
     manifest.close()
     throw error
   }
@@ -92,7 +109,7 @@ function replayLogs(
   settings: RecoverySettings,
   state: ManifestState,
   names: readonly string[],
-): Pick<CoreParts, 'frozen' | 'active' | 'checkpoint' | 'checkpointMs' | 'seq'> {
+): ReplayedParts {
   const replay = new Replay(files, state, settings.durableBytes)
   for (const number of logNumbers(names, state)) {
     const handle = files.fs.openSync(`${files.dir}/${logName(number)}`, 'read')
@@ -108,10 +125,13 @@ function replayLogs(
     settings.onEvent({ kind: 'recovered', store: files.store, file, droppedBytes, reason })
   }
   const frozen: { memtable: Memtable; log: LogFile }[] = []
+  // From here on files change.
+  settings.checkLock()
   try {
     for (const { memtable, size } of replay.logs) {
       if (memtable !== undefined) frozen.push({ memtable, log: LogFile.resume(files, memtable.logNumber, size) })
     }
+    removeBehindGap(settings, replay)
   } catch (error) {
     for (const { log } of frozen) log.close()
     throw error
@@ -120,18 +140,29 @@ function replayLogs(
   return { frozen, active, checkpoint, checkpointMs, seq }
 }
 
+/**
+ * Logs behind a missing batch go durably before anything is written: else they might be there again after the next power
+ * loss, and then their numbers might just go on from those of the new batches. Throws the system's error.
+ */
+function removeBehindGap({ fs, dir }: RecoverySettings, replay: Replay): void {
+  const behind = replay.logs.filter(
+    ({ end, memtable }) => end === 'skipped' || (end === 'gap' && memtable === undefined),
+  )
+  for (const { number } of behind) fs.removeSync(`${dir}/${logName(number)}`)
+  if (behind.length > 0) fs.syncDirSync(dir)
+}
+
 /** Files that a crash or a failed removal left behind. Files with names of others stay. */
 function removeLeftovers(
   { fs, dir, onLeftover }: RecoverySettings,
   state: ManifestState,
   manifestNumber: number,
-  names: readonly string[],
   logs: ReadonlySet<number>,
 ): void {
   const keep = new Set([manifestName(manifestNumber)])
   for (const number of [...state.upper.flat(), ...state.last]) keep.add(tableName(number))
   for (const number of logs) keep.add(logName(number))
-  for (const name of names) {
+  for (const name of fs.readdirSync(dir)) {
     const { kind } = parseFileName(name)
     if (keep.has(name) || kind === 'current' || kind === 'lock' || kind === 'other') continue
     try {

@@ -34,18 +34,18 @@ export interface ReplayedLog {
   readonly records: number
   /** Its batches that count; undefined when it has none. */
   readonly memtable: Memtable | undefined
-  /** Why it ends where it does. `skipped`: an earlier log ended badly, so this one was not looked at. */
+  /** Why it ends where it does. `skipped`: a batch before it is missing, so it was not looked at. */
   readonly end: 'end' | 'skipped' | StopReason
   /** What is wrong, in words; empty at an orderly end. */
   readonly what: string
 }
 
-/** Where the logs stop to count. */
+/** Where logs stop to count, for the first time. */
 export interface Stop {
   readonly reason: StopReason
   readonly file: string
   readonly offset: number
-  /** In this log and those after it. */
+  /** Of all logs. */
   readonly droppedBytes: number
 }
 
@@ -65,6 +65,8 @@ export class Replay {
   readonly #files: StoreFiles
   readonly #durableBytes: ReadonlyMap<string, number>
   #stop: Stop | undefined
+  /** A batch is missing: nothing behind counts. */
+  #isOver = false
 
   /** `durableBytes`: of files whose last sync failed, how much may be believed. */
   constructor(files: StoreFiles, state: ManifestState, durableBytes: ReadonlyMap<string, number> = new Map()) {
@@ -78,7 +80,7 @@ export class Replay {
     }
   }
 
-  /** Why nothing counts after some place; undefined when all of it does. */
+  /** The first bytes that do not count; undefined when all of them do. */
   get stop(): Stop | undefined {
     return this.#stop
   }
@@ -90,9 +92,9 @@ export class Replay {
   read(number: number, handle: FileHandle): void {
     const image = this.#image(handle, logName(number))
     const file = { number, bytes: image.length, size: 0, frames: 0, records: 0, memtable: undefined }
-    if (this.#stop !== undefined) {
-      this.#stop = { ...this.#stop, droppedBytes: this.#stop.droppedBytes + image.length }
-      this.logs.push({ ...file, end: 'skipped', what: 'an earlier log does not end as it should' })
+    if (this.#isOver) {
+      this.#drop('gap', number, 0, image.length)
+      this.logs.push({ ...file, end: 'skipped', what: 'a batch before it is missing' })
       return
     }
     const fault = this.#headerFault(number, image)
@@ -101,8 +103,17 @@ export class Replay {
       return
     }
     const { reason, what } = fault
-    this.#stop = { reason, file: logName(number), offset: 0, droppedBytes: image.length }
+    this.#drop(reason, number, 0, image.length)
     this.logs.push({ ...file, end: reason, what })
+  }
+
+  /**
+   * What is from `offset` on in a log does not count. Logs behind it may: a write that failed, and was never made good,
+   * leaves such an end, and the next batch is in the next log. When a batch is missing, its number tells.
+   */
+  #drop(reason: StopReason, number: number, offset: number, bytes: number): void {
+    const before = this.#stop ?? { reason, file: logName(number), offset, droppedBytes: 0 }
+    this.#stop = { ...before, droppedBytes: before.droppedBytes + bytes }
   }
 
   #image(handle: FileHandle, file: string): Buffer {
@@ -172,9 +183,8 @@ export class Replay {
     }
     memtable.end = at
     memtable.publish()
-    if (end !== 'end') {
-      this.#stop = { reason: end, file: logName(number), offset: at, droppedBytes: image.length - at }
-    }
+    if (end !== 'end') this.#drop(end, number, at, image.length - at)
+    if (end === 'gap') this.#isOver = true
     const bytes = image.length
     const what = end === 'end' ? '' : words[end]
     this.logs.push({ number, bytes, size: at, frames, records, memtable: frames > 0 ? memtable : undefined, end, what })

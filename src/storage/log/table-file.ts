@@ -5,7 +5,7 @@
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import type { FileHandle } from '../../base/fs.ts'
-import type { StoreError } from '../errors.ts'
+import { StoreError } from '../errors.ts'
 import { checkFileHeader, corrupt, crcSeed, fileHeaderBytes, type StoreFiles, tableName } from './format.ts'
 import { type Chunk, makeChunk } from './record.ts'
 import { SparseIndex } from './sparse-index.ts'
@@ -68,6 +68,14 @@ export class TableFile {
     return corrupt(this.store, this.name, offset, what)
   }
 
+  /** The error of the system that reading ended with. */
+  #unreadable(offset: number, cause: unknown): unknown {
+    if (isMissing(cause)) return cause
+    const { code = String(cause) } = cause as { readonly code?: string }
+    const text = `${this.name} cannot be read at byte ${offset} (${code}). What is in memory can be read and written still`
+    return new StoreError('ERR_STORE_IO', this.store, text, cause, { file: this.name, offset })
+  }
+
   /** Reads `length` bytes at `offset` into a fresh chunk. */
   #read(offset: number, length: number): Chunk {
     const chunk = makeChunk(length)
@@ -75,15 +83,25 @@ export class TableFile {
     return chunk
   }
 
-  /** Reads `length` bytes at `offset` of the file to `at` of a chunk. Throws ERR_STORE_CORRUPT when it ends before. */
+  /** Reads `length` bytes at `offset` of the file to `at` of a chunk. Throws ERR_STORE_CORRUPT when it ends before, ERR_STORE_IO. */
   fill(chunk: Chunk, at: number, length: number, offset: number): void {
-    const read = this.file.readSync(chunk.bytes, at, length, offset)
+    let read: number
+    try {
+      read = this.file.readSync(chunk.bytes, at, length, offset)
+    } catch (error) {
+      throw this.#unreadable(offset, error)
+    }
     if (read !== length) throw this.damage(offset + read, 'it ends here, before its records do')
   }
 
   /** As `fill`, without blocking. */
   async fillAsync(chunk: Chunk, at: number, length: number, offset: number): Promise<void> {
-    const read = await this.file.read(chunk.bytes, at, length, offset)
+    let read: number
+    try {
+      read = await this.file.read(chunk.bytes, at, length, offset)
+    } catch (error) {
+      throw this.#unreadable(offset, error)
+    }
     if (read !== length) throw this.damage(offset + read, 'it ends here, before its records do')
   }
 

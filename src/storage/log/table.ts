@@ -173,8 +173,7 @@ export class Table implements EntrySource {
     const length = Math.min(room, this.#firstRead)
     if (length < minRecordBytes) throw file.damage(offset, 'no record fits where its slots say that there is one')
     this.preads += 1
-    const read = file.file.readSync(chunk.bytes, 0, length, offset)
-    if (read < length) throw file.damage(offset + read, 'it ends here, before its records do')
+    file.fill(chunk, 0, length, offset)
     const size = this.#sizeOf(chunk, offset)
     if (size > length) {
       const long = this.#longChunk(size)

@@ -21,11 +21,11 @@ export class TableSet {
   readonly #files: StoreFiles
   readonly #tables = new Map<number, OpenTable>()
   /** Called when a file could not be removed; it is tried again when the store is opened next. */
-  readonly #onLeftover: (error: unknown) => void
+  readonly onLeftover: (error: unknown) => void
 
   constructor(files: StoreFiles, onLeftover: (error: unknown) => void) {
     this.#files = files
-    this.#onLeftover = onLeftover
+    this.onLeftover = onLeftover
   }
 
   /** A version of these runs. Opens tables that are not open; throws StoreError, and then has changed nothing. */
@@ -69,7 +69,7 @@ export class TableSet {
       try {
         this.#files.fs.removeSync(`${this.#files.dir}/${tableName(meta.fileNumber)}`)
       } catch (error) {
-        this.#onLeftover(error)
+        this.onLeftover(error)
       }
     }
   }

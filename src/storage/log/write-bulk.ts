@@ -68,9 +68,10 @@ export class LogBulkLoad implements BulkLoad {
     if (this.#open) this.#end()
   }
 
+  /** The load stays open when that fails: it can be tried again. */
   #end(): void {
-    this.#open = false
     this.#owner.loadEnded()
+    this.#open = false
   }
 
   #memtable(): Memtable {

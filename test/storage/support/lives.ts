@@ -64,6 +64,7 @@ export function simEngine(
     random: new SeededRandom(engines++),
     scheduler: options.scheduler ?? new StillScheduler(),
     writeBufferBytes: options.writeBufferBytes ?? 4096,
+    cacheBytes: 4096,
     sync: options.sync ?? 'never',
   })
 }

@@ -2,7 +2,7 @@
  * One life of a store under faults: open, the moves of a history, close. Says what went wrong and where the store stands,
  * and checks what must hold whatever fails: errors have codes, reads go on, nothing stays open. Owns nothing after it ends.
  */
-import { type LogEngine, LogStore, StoreError } from '../../../src/storage/index.ts'
+import { type LogEngine, type LogStore, StoreError } from '../../../src/storage/index.ts'
 import { type Bounds, Driver, type DriverOptions } from './driver.ts'
 import type { FaultFs } from './fault-fs.ts'
 import { contentOf } from './inspect.ts'
