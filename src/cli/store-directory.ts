@@ -1,5 +1,5 @@
 /** Directories of tables as the commands take them: which stores are there, and what their places say. */
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync, statSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { MillraceError } from '../base/errors.ts'
 import { logEngine, type LogStore, storeNameOf } from '../storage/index.ts'
@@ -27,7 +27,12 @@ function placeOf(path: string): StorePlace {
   return { path, name, group, topic, partition: Number(number) }
 }
 
-const hasStore = (path: string): boolean => existsSync(join(path, 'CURRENT'))
+/** Any file of a store tells one: also a store that has lost some may be looked at. */
+const isOfStore = /^(CURRENT|MANIFEST-\d{10,}|\d{10,}\.(log|tbl))$/
+
+function hasStore(path: string): boolean {
+  return existsSync(path) && statSync(path).isDirectory() && readdirSync(path).some((name) => isOfStore.test(name))
+}
 
 /**
  * The stores that DIR names: itself, or all partitions of a table. Throws UsageError without one DIR, MillraceError
@@ -39,7 +44,7 @@ export function storesIn(positionals: readonly string[], usage: string): StorePl
   if (more !== undefined) throw new UsageError(`only one DIR, not also '${more}'`, usage)
   const path = resolve(given)
   if (hasStore(path)) return [placeOf(path)]
-  const inside = existsSync(path) ? readdirSync(path) : []
+  const inside = existsSync(path) && statSync(path).isDirectory() ? readdirSync(path) : []
   const partitions = inside.filter((one) => isPartition.test(one) && hasStore(join(path, one)))
   if (partitions.length === 0) {
     const what = existsSync(path) ? 'holds no table: name <dir>/<group>/<table>/<partition>' : 'does not exist'

@@ -11,6 +11,34 @@ interface Verb {
 
 const verbs: ReadonlyMap<string, Verb> = new Map<string, Verb>([
   [
+    'inspect',
+    {
+      summary: 'what a table consists of, and how far it has followed its topic',
+      run: async (args) => (await import('./store-inspect.ts')).inspectCommand(args),
+    },
+  ],
+  [
+    'dump',
+    {
+      summary: 'its entries in the order of their keys',
+      run: async (args) => (await import('./store-dump.ts')).dumpCommand(args),
+    },
+  ],
+  [
+    'verify',
+    {
+      summary: 'read all of it and say what is damaged',
+      run: async (args) => (await import('./store-verify.ts')).verifyCommand(args),
+    },
+  ],
+  [
+    'compact',
+    {
+      summary: 'merge it into as few files and bytes as it needs',
+      run: async (args) => (await import('./store-compact.ts')).compactCommand(args),
+    },
+  ],
+  [
     'republish',
     {
       summary: 'write a table back into its topic, which lost it',
@@ -33,7 +61,8 @@ verbs:
 ${[...verbs].map(([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`).join('\n')}
 
 DIR is the directory of one table's partition, <dir>/<group>/<table>/<partition>, or of a table with all its partitions,
-<dir>/<group>/<table>. No process may have it open. millrace store <verb> --help tells more.`
+<dir>/<group>/<table>. Only inspect, dump and verify may be used while a process has it open; they change nothing.
+millrace store <verb> --help tells more.`
 
 /** Runs the verb that the arguments name. */
 export async function storeCommand(args: readonly string[]): Promise<void> {

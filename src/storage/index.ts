@@ -24,6 +24,16 @@ export { encodePart, storeNameOf, storePath } from './directory.ts'
 export { StoreError, type StoreErrorCode } from './errors.ts'
 export { LogEngine, type LogEngineOptions, logEngine } from './log/engine.ts'
 export type { StoreEvent } from './log/events.ts'
+export {
+  type LogInfo,
+  type ReadOnlyOptions,
+  ReadOnlyStore,
+  type RunInfo,
+  type StoreInfo,
+  type TableInfo,
+} from './log/read-only.ts'
 export { LogStore, type SyncPolicy } from './log/store.ts'
+export type { StoreFault } from './log/survey.ts'
+export type { VerifyProgress, VerifyReport } from './log/verify.ts'
 export { MemoryEngine, type MemoryEngineOptions, memoryEngine } from './memory-engine.ts'
 export { nodeFs } from './node-fs.ts'

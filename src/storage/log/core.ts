@@ -312,6 +312,19 @@ export class StoreCore {
     return new Map([manifest, ...this.#logs().map((log) => [log.name, log.durable] as const)])
   }
 
+  /** Batches up to this number are in tables. */
+  get flushedSeq(): number {
+    return this.#flushedSeq
+  }
+
+  /** The logs of what is not in tables, oldest first: what was written of each, and the number of the batch before it. */
+  logsBehindTables(): { readonly number: number; readonly size: number; readonly before: number }[] {
+    const memtables = [...this.frozen, { memtable: this.active, log: this.#log }]
+    return memtables.flatMap(({ memtable, log }) =>
+      log === undefined ? [] : { number: log.number, size: log.size, before: memtable.firstSeq - 1 },
+    )
+  }
+
   get logWrites(): number {
     return (
       this.#pastWrites + (this.#log?.writes ?? 0) + this.frozen.reduce((sum, { log }) => sum + (log?.writes ?? 0), 0)

@@ -24,7 +24,7 @@ const locked = new WeakMap<Fs, Map<string, string>>()
 const abandoned = new Set<string>()
 
 /** What was found where a lock should be. `unfinished`: its maker has not written it, and may never do so. */
-type Found = LockOwner | 'unfinished' | undefined
+export type Found = LockOwner | 'unfinished' | undefined
 
 /** A lock that is held. */
 export class StoreLock {
@@ -188,7 +188,11 @@ function encodeRecord({ pid, host, bootId, startTime, nonce }: LockOwner): Buffe
   return Buffer.from(`${JSON.stringify({ pid, host, bootId, startTime, nonce })}\n`)
 }
 
-function readRecord(fs: Fs, path: string): Found {
+/**
+ * Who has the lock `path`, or had it when it died (see `isStale`); undefined when there is none. Throws the system's
+ * error.
+ */
+export function readRecord(fs: Fs, path: string): Found {
   const bytes = readSmallFile(fs, path, readBytes)
   if (bytes === undefined) return undefined
   try {

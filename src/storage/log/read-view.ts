@@ -90,7 +90,8 @@ export function pointAt(memtable: Memtable, ref: number, out: Span): boolean {
 
 const noKey = Buffer.alloc(0)
 
-function cursorRange(range: StoreRange): CursorRange {
+/** A range of one space as a cursor takes it. */
+export function cursorRange(range: StoreRange): CursorRange {
   const space = range.space ?? 0
   const { from, to } = boundsOf(range)
   return {

@@ -26,6 +26,8 @@ import type { StoreLock } from './lock.ts'
 import { closedDuring, LogIterator } from './log-iterator.ts'
 import { LogSnapshot } from './log-snapshot.ts'
 import { Maintenance } from './maintenance.ts'
+import type { VerifyReport } from './verify.ts'
+import { verifyOpen } from './verify-open.ts'
 import { type BatchOwner, LogBatch } from './write-batch.ts'
 import { LogGroup } from './write-group.ts'
 import { type LoadOwner, LogBulkLoad } from './write-bulk.ts'
@@ -59,6 +61,8 @@ export class LogStore implements Store {
   #clears = 0
   #closing: Promise<void> | undefined
   readonly #out = new Span()
+  /** Owns the jobs that verify. */
+  readonly #scrubs = {}
 
   constructor(settings: LogStoreSettings) {
     const { core, runner, lock } = settings
@@ -313,6 +317,15 @@ export class LogStore implements Store {
   }
 
   /**
+   * Reads everything that counts on disk as it is now and checks that it is whole and fits together, beside all other work.
+   * Damage is told by the report. Rejects with StoreError ERR_STORE_CLOSED when the store is closed meanwhile.
+   */
+  async verify(): Promise<VerifyReport> {
+    this.#core.check()
+    return verifyOpen(this.#core, this.#settings.runner, this.#scrubs)
+  }
+
+  /**
    * Undefined while the background work keeps up; else a promise to wait for before writing more. Who writes on without
    * waiting does a part of that work in `commit`. Never rejects.
    */
@@ -350,6 +363,7 @@ export class LogStore implements Store {
       if (core.poison === undefined) await this.#settle()
     } finally {
       await this.#maintenance.end()
+      await this.#settings.runner.cancel(this.#scrubs)
       core.close()
       onClose()
       lock.release()
