@@ -36,7 +36,7 @@ export interface OpenedManifest {
   readonly manifest: Manifest
   /** The state of the last complete frame. */
   readonly state: ManifestState
-  /** Bytes of a torn frame at the end that were cut off; 0 after an orderly end. */
+  /** Bytes of a torn frame at the end; `dropTail` or the next append cuts them off. 0 after an orderly end. */
   readonly droppedBytes: number
 }
 
@@ -164,11 +164,11 @@ export class Manifest {
     const file = openExisting(files, name)
     try {
       const { state, seed, end, size } = readManifest(files, file, fileNumber)
-      if (end < size) file.truncateSync(end)
       // What the last owner wrote may not have reached the disk before it died.
       file.syncSync()
       fs.syncDirSync(dir)
       const manifest = new Manifest(files, fileNumber, file, seed, end)
+      manifest.#tornTail = end < size
       return { manifest, state, droppedBytes: size - end }
     } catch (error) {
       closeQuietly(file)
@@ -198,6 +198,16 @@ export class Manifest {
       }
       throw error
     }
+  }
+
+  /**
+   * Cuts off the torn frame that was found at the end, durably. Only when the store is known to open without it: whoever
+   * mends one that does not may need it. Throws the system's error.
+   */
+  dropTail(): void {
+    if (!this.#tornTail) return
+    this.#cutTail()
+    this.#file.syncSync()
   }
 
   /**

@@ -8,7 +8,7 @@ import type { CoreParts } from './core.ts'
 import type { StoreEvent } from './events.ts'
 import { logName, manifestName, parseFileName, type StoreFiles, tableName } from './format.ts'
 import { LogFile } from './log-file.ts'
-import { Manifest } from './manifest.ts'
+import { Manifest, type OpenedManifest } from './manifest.ts'
 import type { ManifestState } from './manifest-state.ts'
 import type { Memtable } from './memtable.ts'
 import { logNumbers, Replay } from './replay.ts'
@@ -25,6 +25,8 @@ export interface RecoverySettings {
   now(): number
   /** Of files whose last sync failed in this process: how much of each may be believed. */
   readonly durableBytes: ReadonlyMap<string, number>
+  /** The last attempt of this process failed: what can be read may not be durable, whatever a sync says. It is written anew. */
+  readonly isSuspect: boolean
   onEvent(event: StoreEvent): void
   /** Throws StoreError when the directory's lock was lost. */
   checkLock(): void
@@ -38,8 +40,7 @@ export function recover(settings: RecoverySettings): CoreParts {
   const opened = Manifest.open({ fs, dir, store, now }) ?? create(settings)
   const { state } = opened
   // After a failed sync nobody knows what of the manifest is durable: a new one is.
-  const isSuspect = settings.durableBytes.size > 0
-  const manifest = isSuspect ? renewed(opened.manifest, state, freeNumber(settings, state)) : opened.manifest
+  const manifest = settings.isSuspect ? renewed(opened.manifest, state, freeNumber(settings, state)) : opened.manifest
   const files: StoreFiles = {
     fs,
     dir,
@@ -54,6 +55,7 @@ export function recover(settings: RecoverySettings): CoreParts {
     const version = tables.version(state.upper, state.last)
     const names = fs.readdirSync(dir)
     parts = replayLogs(files, settings, state, names)
+    dropTail(opened, manifest, settings)
     const logs = [...parts.frozen, parts.active].map((one) => one?.memtable.logNumber ?? 0)
     removeLeftovers(settings, state, manifest.fileNumber, new Set(logs))
     return { files, manifest, state, tables, version, nextFile: freeNumber(settings, state), ...parts }
@@ -61,6 +63,17 @@ export function recover(settings: RecoverySettings): CoreParts {
     closeFiles({ manifest, tables, frozen: parts?.frozen ?? [], active: parts?.active })
     throw error
   }
+}
+
+/** The torn end of a manifest: a change of tables that never happened, unless the disk has lost it. */
+function dropTail(
+  { manifest: { fileNumber }, droppedBytes = 0 }: Pick<OpenedManifest, 'manifest'> & Partial<OpenedManifest>,
+  manifest: Manifest,
+  { store, onEvent }: RecoverySettings,
+): void {
+  manifest.dropTail()
+  if (droppedBytes === 0) return
+  onEvent({ kind: 'recovered', store, file: manifestName(fileNumber), droppedBytes, reason: 'torn' })
 }
 
 /** Closes what was opened for a store that cannot be used after all. */
@@ -129,7 +142,7 @@ function replayLogs(
   settings.checkLock()
   try {
     for (const { memtable, size } of replay.logs) {
-      if (memtable !== undefined) frozen.push({ memtable, log: LogFile.resume(files, memtable.logNumber, size) })
+      if (memtable !== undefined) frozen.push({ memtable, log: resumed(files, settings, memtable, size) })
     }
     removeBehindGap(settings, replay)
   } catch (error) {
@@ -138,6 +151,10 @@ function replayLogs(
   }
   const active = frozen.pop()
   return { frozen, active, checkpoint, checkpointMs, seq }
+}
+
+function resumed(files: StoreFiles, { isSuspect }: RecoverySettings, { logNumber }: Memtable, size: number): LogFile {
+  return LogFile.resume(files, logNumber, size, isSuspect)
 }
 
 /**

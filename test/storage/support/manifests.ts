@@ -62,6 +62,7 @@ export function open(fs: Fs): { state: number; dropped: number } | StoreError | 
     throw error
   }
   if (opened === undefined) return 'new'
+  opened.manifest.dropTail()
   opened.manifest.close()
   const number = opened.state.flushedSeq / 100
   assert.equal(opened.state, stateOf(number))
