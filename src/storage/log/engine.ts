@@ -10,13 +10,13 @@ import { storeNameOf, storePath } from '../directory.ts'
 import { StoreError } from '../errors.ts'
 import { nodeFs } from '../node-fs.ts'
 import { LogAside } from './aside.ts'
-import { StoreCore } from './core.ts'
+import { type CoreParts, StoreCore } from './core.ts'
 import type { StoreEvent } from './events.ts'
 import { lockName } from './format.ts'
 import { JobRunner, type JobStats } from './jobs.ts'
 import { StoreLock } from './lock.ts'
 import { processIdentity } from './process-identity.ts'
-import { recover } from './recovery.ts'
+import { closeFiles, recover } from './recovery.ts'
 import { hasCode } from './small-file.ts'
 import { LogStore, type SyncPolicy } from './store.ts'
 
@@ -166,7 +166,7 @@ export class LogEngine implements StorageEngine {
         checkLock: () => lock.check(),
         onLeftover,
       })
-      const core = new StoreCore(parts, this.#options.writeBufferBytes)
+      const core = this.#core(parts)
       core.onEvent = onEvent
       this.#durable.delete(dir)
       const store = new LogStore({
@@ -184,7 +184,20 @@ export class LogEngine implements StorageEngine {
       this.#stores.set(dir, store)
       return store
     } catch (error) {
-      lock.release()
+      try {
+        lock.release()
+      } catch {
+        // Why it cannot be opened counts; the lock hinders nobody in this process, and others when it has ended.
+      }
+      throw error
+    }
+  }
+
+  #core(parts: CoreParts): StoreCore {
+    try {
+      return new StoreCore(parts, this.#options.writeBufferBytes)
+    } catch (error) {
+      closeFiles(parts)
       throw error
     }
   }
@@ -207,7 +220,8 @@ export class LogEngine implements StorageEngine {
 
   /** Closes every store that is still open. */
   async close(): Promise<void> {
-    for (const store of [...this.#stores.values()]) await store.close()
+    const ends = await Promise.allSettled([...this.#stores.values()].map((store) => store.close()))
+    for (const end of ends) if (end.status === 'rejected') throw end.reason
   }
 
   [Symbol.asyncDispose](): Promise<void> {

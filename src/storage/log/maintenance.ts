@@ -8,7 +8,7 @@ import type { Frozen, StoreCore } from './core.ts'
 import { everything, type EntryCursor } from './cursor.ts'
 import { tableName } from './format.ts'
 import type { Job, JobRunner, Steps } from './jobs.ts'
-import { writeError } from './log-file.ts'
+import { tableError } from './log-file.ts'
 import { memtableCursor } from './memtable-cursor.ts'
 import { MergeCursor } from './merge-cursor.ts'
 import { applyStep, type MergeStep, merge } from './merge.ts'
@@ -229,8 +229,9 @@ export class Maintenance {
   #fail(cause: unknown): void {
     this.#failed = true
     const { store } = this.#core.files
-    this.#error = cause instanceof StoreError ? cause : writeError(store, 'a table', 'a write', cause)
-    this.#core.onEvent({ kind: 'failed', store, error: this.#error })
+    const error = cause instanceof StoreError ? cause : tableError(store, cause)
+    this.#error = error
+    if (!this.#core.poisonBy(error)) this.#core.onEvent({ kind: 'failed', store, error })
   }
 
   *#flushSteps(frozen: Frozen): Steps<void> {

@@ -115,8 +115,8 @@ export class LogStore implements Store {
       },
       setCheckpoint: (checkpoint) => core.loadCheckpoint(checkpoint),
       loadEnded: () => {
-        this.#load = undefined
         if (!core.closed) core.freeze(true)
+        this.#load = undefined
       },
     }
     this.#maintenance.schedule()
@@ -350,24 +350,35 @@ export class LogStore implements Store {
     return this.#closing
   }
 
+  /** Everything is closed at the end, whatever fails; the first failure is thrown then. */
   async #close(): Promise<void> {
     const { lock, scheduler, onClose } = this.#settings
     const core = this.#core
-    this.#batch.abandon()
-    this.#load?.abandon()
-    if (core.poison === undefined) this.#group.close()
-    else this.#group.abandon()
-    if (this.#timer !== undefined) scheduler.clearTimer(this.#timer)
-    core.closed = true
-    try {
-      if (core.poison === undefined) await this.#settle()
-    } finally {
-      await this.#maintenance.end()
-      await this.#settings.runner.cancel(this.#scrubs)
-      core.close()
-      onClose()
-      lock.release()
+    const failures: unknown[] = []
+    const attempt = (work: () => void): void => {
+      try {
+        work()
+      } catch (error) {
+        failures.push(error)
+      }
     }
+    if (this.#timer !== undefined) scheduler.clearTimer(this.#timer)
+    this.#batch.abandon()
+    if (core.poison === undefined) attempt(() => this.#group.close())
+    this.#group.abandon()
+    // What a load has put there is flushed like the rest.
+    if (this.#load !== undefined) core.freeze(false)
+    core.closed = true
+    if (core.poison === undefined) await this.#settle().catch((error: unknown) => failures.push(error))
+    await this.#maintenance.end()
+    await this.#settings.runner.cancel(this.#scrubs)
+    attempt(() => core.close())
+    onClose()
+    attempt(() => lock.release())
+    if (failures.length === 0) return
+    const [first] = failures
+    if (first instanceof StoreError) throw first
+    throw new StoreError('ERR_STORE_IO', this.name, 'the system refused to close a file or to remove the lock', first)
   }
 
   /** What was loaded without a log must become tables; what has a log is durable after a sync. */

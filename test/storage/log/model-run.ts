@@ -13,9 +13,8 @@ import { advance, checkAll, checkGet, type OpenIterator, someRange, type Values 
 /** Where the store of a run lives. */
 export interface ModelWorld {
   readonly writeBufferBytes: number
-  /** Opens the store, in an engine of its own. */
   open(): Promise<LogStore>
-  /** Ends that engine. */
+  /** Closes the store. Rejects when background work failed. */
   close(): Promise<void>
   /** A turn of the event loop. */
   turn(): Promise<void>

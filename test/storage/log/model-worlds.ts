@@ -2,48 +2,63 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { LogEngine, type LogStore, type StoreEvent } from '../../../src/storage/index.ts'
+import { LogEngine, type LogEngineOptions, type LogStore, type StoreEvent } from '../../../src/storage/index.ts'
 import { SeededRandom } from '../../sim/random.ts'
 import { SimFs } from '../support/sim-fs.ts'
 import { Turns } from '../support/turns.ts'
 import { alphabetNames, makeUniverse } from './model-keys.ts'
 import { ModelRun, type ModelWorld } from './model-run.ts'
 
-const at = { group: 'g', table: 't', partition: 0 }
-
-abstract class World implements ModelWorld {
+/** One engine, whose stores live in it side by side. */
+abstract class World {
   readonly writeBufferBytes: number
-  readonly sync: 'interval' | 'batch' | 'never'
   readonly counts = { flushed: 0, merged: 0 }
   /** Of background work: nothing may fail here. */
   failure: Error | undefined
   protected readonly random: SeededRandom
+  protected readonly options: Pick<LogEngineOptions, 'random' | 'writeBufferBytes' | 'sync' | 'cacheBytes' | 'onEvent'>
   #engine: LogEngine | undefined
 
   constructor(random: SeededRandom) {
     this.random = random
     this.writeBufferBytes = random.pick([4096, 16_384, 65_536])
-    this.sync = random.pick(['interval', 'never', 'never', 'batch'])
+    this.options = {
+      random,
+      writeBufferBytes: this.writeBufferBytes,
+      sync: random.pick(['interval', 'never', 'never', 'batch']),
+      cacheBytes: random.pick([0, 4096, 65_536, 2 ** 20]),
+      onEvent: (event) => this.#told(event),
+    }
   }
 
-  protected abstract makeEngine(onEvent: (event: StoreEvent) => void): LogEngine
-
-  open(): Promise<LogStore> {
-    this.#engine = this.makeEngine((event) => {
-      if (event.kind === 'failed') this.failure ??= event.error
-      else if (event.kind === 'recovered') this.failure ??= new Error(`dropped ${event.droppedBytes} bytes`)
-      else this.counts[event.kind] += 1
-    })
-    return this.#engine.open(at)
+  #told(event: StoreEvent): void {
+    if (event.kind === 'failed') this.failure ??= event.error
+    else if (event.kind === 'recovered') this.failure ??= new Error(`dropped ${event.droppedBytes} bytes`)
+    else this.counts[event.kind] += 1
   }
 
-  async close(): Promise<void> {
-    await this.#engine?.close()
-    if (this.failure !== undefined) throw this.failure
+  protected abstract makeEngine(): LogEngine
+
+  store(partition: number): ModelWorld {
+    let store: LogStore | undefined
+    return {
+      writeBufferBytes: this.writeBufferBytes,
+      open: async () => {
+        this.#engine ??= this.makeEngine()
+        store = await this.#engine.open({ group: 'g', table: 't', partition })
+        return store
+      },
+      close: async () => {
+        await store?.close()
+        if (this.failure !== undefined) throw this.failure
+      },
+      turn: () => this.turn(),
+      drive: this.drive,
+    }
   }
 
   abstract turn(): Promise<void>
-  abstract drive<T>(promise: Promise<T>): Promise<T>
+  abstract drive: <T>(promise: Promise<T>) => Promise<T>
   /** Files that are open, if that is known. */
   abstract openFiles(): readonly string[]
   dispose(): void {}
@@ -53,9 +68,8 @@ class SimWorld extends World {
   readonly #fs = new SimFs()
   readonly #turns = new Turns(0.4)
 
-  protected override makeEngine(onEvent: (event: StoreEvent) => void): LogEngine {
-    const { writeBufferBytes, sync, random } = this
-    return new LogEngine({ dir: '/s', fs: this.#fs, scheduler: this.#turns, random, writeBufferBytes, sync, onEvent })
+  protected override makeEngine(): LogEngine {
+    return new LogEngine({ ...this.options, dir: '/s', fs: this.#fs, scheduler: this.#turns })
   }
 
   override turn(): Promise<void> {
@@ -73,9 +87,8 @@ class SimWorld extends World {
 class RealWorld extends World {
   readonly #dir = mkdtempSync(join(tmpdir(), 'millrace-model-'))
 
-  protected override makeEngine(onEvent: (event: StoreEvent) => void): LogEngine {
-    const { writeBufferBytes, random } = this
-    return new LogEngine({ dir: this.#dir, random, writeBufferBytes, sync: 'never', onEvent })
+  protected override makeEngine(): LogEngine {
+    return new LogEngine({ ...this.options, dir: this.#dir, sync: 'never' })
   }
 
   override turn(): Promise<void> {
@@ -103,22 +116,28 @@ export interface RunReport {
   readonly steps: ReadonlyMap<string, number>
 }
 
-/** One run of about so many operations. Rejects with what was not as it should be, naming the seed. */
+/**
+ * Random operations, about so many, on one or two stores of an engine with the same keys. Rejects with what was not as it
+ * should be, naming the seed.
+ */
 export async function modelRun(kind: 'sim' | 'real', seed: number, operations: number): Promise<RunReport> {
   const random = new SeededRandom(seed)
   const world = kind === 'sim' ? new SimWorld(random.fork()) : new RealWorld(random.fork())
   const names = alphabetNames.filter(() => random.chance(0.6))
   const spaces = random.pick([[0], [0, 1], [0, 1, 7, 15], [15]])
   const universe = makeUniverse(random, names.length === 0 ? ['numbered'] : names, spaces)
-  const run = new ModelRun(random, world, universe)
+  const runs = Array.from({ length: random.pick([1, 1, 2]) }, (_, partition) => {
+    return new ModelRun(random.fork(), world.store(partition), universe)
+  })
+  const done = (): number => runs.reduce((sum, run) => sum + run.operations, 0)
   let step = 0
   try {
-    await run.start()
-    for (; run.operations < operations; step++) {
-      await run.step()
+    for (const run of runs) await run.start()
+    for (; done() < operations; step++) {
+      await random.pick(runs).step()
       if (world.failure !== undefined) throw world.failure
     }
-    await run.finish()
+    for (const run of runs) await run.finish()
     const open = world.openFiles()
     if (open.length > 0) throw new Error(`left open: ${open.join(', ')}`)
   } catch (cause) {
@@ -126,8 +145,9 @@ export async function modelRun(kind: 'sim' | 'real', seed: number, operations: n
   } finally {
     world.dispose()
   }
-  const { flushed, merged } = world.counts
-  return { seed, operations: run.operations, keys: universe.keys.length, flushed, merged, steps: run.steps }
+  const steps = new Map<string, number>()
+  for (const run of runs) for (const [name, count] of run.steps) steps.set(name, (steps.get(name) ?? 0) + count)
+  return { seed, operations: done(), keys: universe.keys.length, ...world.counts, steps }
 }
 
 /** `SEED=n`, or so many from the first on. */
