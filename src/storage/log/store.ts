@@ -25,6 +25,7 @@ import type { JobRunner } from './jobs.ts'
 import type { StoreLock } from './lock.ts'
 import { closedDuring, LogIterator } from './log-iterator.ts'
 import { LogSnapshot } from './log-snapshot.ts'
+import { type LogStats, logStatsOf } from './log-stats.ts'
 import { Maintenance } from './maintenance.ts'
 import type { VerifyReport } from './verify.ts'
 import { verifyOpen } from './verify-open.ts'
@@ -223,6 +224,12 @@ export class LogStore implements Store {
     for (const table of this.#core.version.tables()) allocatedBytes += table.slotBytes + table.indexBytes
     const { entries, bytes } = this.#estimate()
     return { entryCount: entries, byteLength: bytes, allocatedBytes, deadBytes, pinnedBytes, openSnapshots: views.size }
+  }
+
+  /** Counts of its files, reads and syncs. */
+  logStats(): LogStats {
+    this.#core.check()
+    return logStatsOf(this.#core)
   }
 
   // --- writing

@@ -1,0 +1,40 @@
+/** What a log store consists of and what it has cost, in counts: for tests that must not depend on how fast a machine is. */
+import type { StoreCore } from './core.ts'
+
+export interface LogStats {
+  /** Runs that a lookup may have to ask: those above the last level, and the last level if it has any table. */
+  readonly runs: number
+  /** Tables of the version that is read, and the bytes of their files. */
+  readonly tables: number
+  readonly tableBytes: number
+  /** Entries in them, superseded ones and deletions included. */
+  readonly tableEntries: number
+  /** Memory: slots that were read so far, and sparse indexes, bytes. */
+  readonly slotBytes: number
+  readonly indexBytes: number
+  /** Reads of the disk by lookups in these tables, and those of them that met another key. */
+  readonly preads: number
+  readonly falsePositives: number
+  /** Memtables that wait to become tables. */
+  readonly frozenMemtables: number
+  /** Writes and syncs of logs since the store was opened. */
+  readonly logWrites: number
+  readonly logSyncs: number
+}
+
+/** The counts of a store at this moment. */
+export function logStatsOf(core: StoreCore): LogStats {
+  const { version, frozen, logWrites, logSyncs } = core
+  const sums = { tables: 0, tableBytes: 0, tableEntries: 0, slotBytes: 0, indexBytes: 0, preads: 0, falsePositives: 0 }
+  for (const table of version.tables()) {
+    sums.tables += 1
+    sums.tableBytes += table.meta.byteLength
+    sums.tableEntries += table.meta.entryCount
+    sums.slotBytes += table.slotBytes
+    sums.indexBytes += table.indexBytes
+    sums.preads += table.preads
+    sums.falsePositives += table.falsePositives
+  }
+  const runs = version.upper.length + (version.last.tables.length > 0 ? 1 : 0)
+  return { ...sums, runs, frozenMemtables: frozen.length, logWrites, logSyncs }
+}
