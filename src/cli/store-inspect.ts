@@ -110,7 +110,7 @@ function ageText(ageMs: number): string {
 }
 
 function keyText({ space, key }: TableInfo['min']): string {
-  const text = formatBytes(key, 'text')
+  const text = key.length === 0 ? '(empty)' : formatBytes(key, 'text')
   const short = text.length <= maxKeyLength ? text : `${text.slice(0, maxKeyLength - 1)}…`
   return space === 0 ? short : `${space}:${short}`
 }

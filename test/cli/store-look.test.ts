@@ -5,10 +5,12 @@ import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as assert from 'uvu/assert'
 import { formatBytes, parseBytes } from '../../src/cli/bytes-text.ts'
+import { storeCommand } from '../../src/cli/store.ts'
+import { UsageError } from '../../src/cli/usage.ts'
 import { LogEngine, type LogStore } from '../../src/storage/index.ts'
 import { encodeStoreState } from '../../src/streams/index.ts'
 import { SeededRandom } from '../sim/random.ts'
-import { suite } from '../support/suite.ts'
+import { rejects, suite } from '../support/suite.ts'
 
 const test = suite('millrace store')
 const main = join(import.meta.dirname, '../../src/cli/main.js')
@@ -261,23 +263,29 @@ test('all partitions of a table at once', async () => {
   assert.match(err, /several partitions: name one/)
 })
 
-for (const [args, code, says] of [
-  [['inspect'], 2, /DIR is missing/],
-  [['verify', '/nowhere/at/all'], 1, /does not exist/],
-  [['dump', '/nowhere', '--as', 'octal'], 2, /--as must be text, hex or base64/],
-  [['dump', '/nowhere', '--space', '16'], 2, /--space must be 0 to 15/],
-  [['dump', '/nowhere', '--limit', 'many'], 2, /--limit must be a whole number/],
-  [['dump', '/nowhere', '--as', 'hex', '--prefix', 'xy'], 2, /--prefix is not hex/],
-  [['compact', '/nowhere', '--now'], 2, /--now/],
-  [['defrag'], 2, /unknown verb 'defrag'/],
-  [['inspect', '--help'], 0, /^$/],
+for (const [args, says] of [
+  [['inspect'], /DIR is missing/],
+  [['dump', '/nowhere', '--as', 'octal'], /--as must be text, hex or base64/],
+  [['dump', '/nowhere', '--space', '16'], /--space must be 0 to 15/],
+  [['dump', '/nowhere', '--limit', 'many'], /--limit must be a whole number/],
+  [['dump', '/nowhere', '--as', 'hex', '--prefix', 'xy'], /--prefix is not hex/],
+  [['compact', '/nowhere', '--now'], /--now/],
+  [['verify', '/nowhere', '/else'], /only one DIR/],
 ] as const) {
-  test(`millrace store ${args.join(' ')} ends with ${code}`, () => {
-    const result = run(...args)
-    assert.is(result.code, code)
-    assert.match(result.err, says)
+  test(`millrace store ${args.join(' ')} is wrong usage`, async () => {
+    const error = await rejects(storeCommand(args), UsageError)
+    assert.match(error.message, says)
+    assert.match(error.usage, `usage: millrace store ${args[0]} DIR`)
   })
 }
+
+test('exit codes: 1 when there is nothing to look at, 2 when called wrongly, 0 for help', () => {
+  const missing = run('verify', '/nowhere/at/all')
+  assert.is(missing.code, 1)
+  assert.match(missing.err, /does not exist/)
+  assert.is(run('dump').code, 2)
+  assert.match(run('inspect', '--help').out, /^usage: millrace store inspect DIR/)
+})
 
 test('bytes as text: one line, nothing that a terminal acts on, and back again', () => {
   const seed = Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 31))

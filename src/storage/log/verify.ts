@@ -174,15 +174,10 @@ export function* verifySurvey(survey: StoreSurvey, progress: VerifyProgress): Ge
 function judgeEnd(scrub: Scrub, { number, bytes, size, end, what }: ReplayedLog, isOwned: boolean): void {
   if (end === 'end') return
   const rest = `${bytes - size} bytes from here on`
-  if (end === 'torn' && isOwned) {
-    scrub.note(logName(number), size, `${rest} are a batch that is being written`)
-  } else if (end === 'torn') {
-    scrub.note(logName(number), size, `${what}; ${rest} are dropped when the store is opened next`)
-  } else {
-    const text =
-      end === 'skipped' ? what : `${what}; ${rest}, and the logs behind it, are dropped when the store is opened next`
-    scrub.fault(logName(number), size, text)
-  }
+  const text = end === 'skipped' ? what : `${what}; ${rest} are dropped when the store is opened next`
+  if (end !== 'torn') scrub.fault(logName(number), size, text)
+  else if (isOwned) scrub.note(logName(number), size, `${rest} are a batch that is being written`)
+  else scrub.note(logName(number), size, text)
 }
 
 /** What nobody refers to. */
