@@ -59,9 +59,12 @@ test('is bound to 127.0.0.1, says when the port is taken, and closes with reader
   }))
 
 test('arguments', () => {
-  assert.equal(parseArguments([]), { clicks: undefined, rate: 50, port: 9095 })
-  assert.equal(parseArguments(['--clicks', '10000']), { clicks: 10_000, rate: Number.POSITIVE_INFINITY, port: 9095 })
-  assert.equal(parseArguments(['--clicks=5', '--rate', '3', '--port=0']), { clicks: 5, rate: 3, port: 0 })
+  const defaults = { clicks: undefined, rate: 50, port: 9095, state: undefined }
+  assert.equal(parseArguments([]), defaults)
+  const many = { ...defaults, clicks: 10_000, rate: Number.POSITIVE_INFINITY }
+  assert.equal(parseArguments(['--clicks', '10000']), many)
+  const few = { clicks: 5, rate: 3, port: 0, state: 'here' }
+  assert.equal(parseArguments(['--clicks=5', '--rate', '3', '--port=0', '--state', 'here']), few)
   for (const wrong of [
     ['--clicks', '0'],
     ['--clicks', 'many'],
@@ -71,6 +74,7 @@ test('arguments', () => {
   ]) {
     assert.throws(() => parseArguments(wrong), /must be a whole number/)
   }
+  assert.throws(() => parseArguments(['--state', '']), /--state must name a directory/)
   assert.throws(() => parseArguments(['--click', '5']), /--click/)
 })
 

@@ -294,6 +294,36 @@ export {};`,
   assert.match(checkEntry('dist/none.d.ts', () => undefined)[0]!.message, /was not built/)
 })
 
+test('a member that a parent documents needs no comment', () => {
+  const files = new Map([
+    [
+      'dist/index.d.ts',
+      `import type { Far as Parent } from './far.js';
+/** N. */
+export interface Near<T extends { a: 1 }> {
+    /** Near. */
+    near(): T;
+    bare: T;
+}
+/** C. */
+export declare class C extends Base<Near<{ a: 1; }>> implements Near<Far>, Parent {
+    near(): 1;
+    far: number;
+    above: number;
+    bare: 1;
+    own: number;
+}
+export {};`,
+    ],
+    [
+      'dist/far.d.ts',
+      `interface Above { /** Above. */ above: number; }\nexport interface Far extends Above { /** Far. */ far: number; }`,
+    ],
+  ])
+  const said = checkEntry('dist/index.d.ts', (path) => files.get(path)).map(({ message }) => message.split(' is ')[0])
+  assert.equal(said, ['Near.bare', 'C.bare', 'C.own'])
+})
+
 test('this repository is tidy', () => {
   const findings = tidy(join(import.meta.dirname, '..', '..', '..'))
   assert.is(findings.map(({ path, line, message }) => `${path}:${line} ${message}`).join('\n'), '')

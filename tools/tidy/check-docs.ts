@@ -51,9 +51,13 @@ interface Declaration {
   readonly line: number
   readonly documented: boolean
   readonly members: readonly { readonly name: string; readonly line: number; readonly documented: boolean }[]
+  /** What it extends and implements: members documented there need no comment here, as in editors. */
+  readonly parents: readonly string[]
 }
 interface Module {
   readonly declarations: ReadonlyMap<string, Declaration>
+  /** Local name → where it comes from. */
+  readonly imported: ReadonlyMap<string, { readonly name: string; readonly from: string }>
   /** Exported name → where it comes from; `from` is undefined for a local name. */
   readonly exports: ReadonlyMap<string, { readonly name: string; readonly from?: string }>
   /** Modules re-exported as a whole. */
@@ -111,6 +115,7 @@ export function readDeclarations(text: string): Module {
         line: tokens[start]!.line,
         documented,
         members: [...(before?.members ?? []), ...members],
+        parents: [...(before?.parents ?? []), ...parentsOf(scanned, at, stop)],
       })
       if (exported) exports.set(name, { name })
     }
@@ -121,7 +126,23 @@ export function readDeclarations(text: string): Module {
     const origin = entry.from === undefined ? imported.get(entry.name) : undefined
     if (origin !== undefined) exports.set(alias, origin)
   }
-  return { declarations, exports, stars }
+  return { declarations, imported, exports, stars }
+}
+
+/** Names behind `extends` and `implements`, before the body; those of type arguments are not among them. */
+function parentsOf({ tokens }: Scan, from: number, stop: number): string[] {
+  const parents: string[] = []
+  let depth = 0
+  let inClause = false
+  for (let i = from; i < stop && !(depth === 0 && is(tokens[i], '{')); i++) {
+    const { text, kind } = tokens[i]!
+    if (text === '<') depth++
+    else if (text === '>' && !is(tokens[i - 1], '=')) depth--
+    else if (depth > 0 || kind !== 'word') continue
+    else if (text === 'extends' || text === 'implements') inClause = true
+    else if (inClause) parents.push(text)
+  }
+  return parents
 }
 
 function hasDoc({ comments }: Scan, token: number): boolean {
@@ -251,6 +272,16 @@ export function checkEntry(
   }
   const target = (from: string, specifier: string): string =>
     posix.join(posix.dirname(from), specifier.replace(/\.js$/, '.d.ts').replace(/(?<!\.d)\.ts$/, '.d.ts'))
+  const documentedAbove = (path: string, { parents }: Declaration, member: string, trail: number): boolean =>
+    trail < 20 &&
+    parents.some((parent) => {
+      const origin = load(path)?.imported.get(parent)
+      const there = origin?.from.startsWith('.') === true ? target(path, origin.from) : path
+      const declaration = load(there)?.declarations.get(origin?.name ?? parent)
+      if (declaration === undefined) return false
+      const known = declaration.members.find(({ name }) => name === member)
+      return known?.documented === true || documentedAbove(there, declaration, member, trail + 1)
+    })
   const follow = (path: string, name: string, trail: number): void => {
     const found = load(path)
     const exported = found?.exports.get(name)
@@ -272,7 +303,7 @@ export function checkEntry(
         message: `${declaration.kind} ${name} is public and has no doc comment`,
       })
     for (const member of declaration.members) {
-      if (!member.documented)
+      if (!member.documented && !documentedAbove(path, declaration, member.name, 0))
         findings.push({ path, line: member.line, message: `${name}.${member.name} is public and has no doc comment` })
     }
   }

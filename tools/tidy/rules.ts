@@ -74,6 +74,8 @@ export const seams: readonly { readonly files: RegExp; readonly powers: readonly
   { files: /^src\/storage\/node-fs\.ts$/, powers: ['files'] },
   // Whether the process that left a lock behind still lives.
   { files: /^src\/storage\/log\/process-identity\.ts$/, powers: ['processes'] },
+  // The thread that flushes and merges, and who starts it.
+  { files: /^src\/storage\/log\/worker(-pool|-messages)?\.ts$/, powers: ['workers'] },
   {
     files: /^src\/cli\//,
     powers: ['clock', 'timers', 'random', 'sockets', 'dns', 'files', 'processes', 'workers', 'asyncZlib', 'console'],

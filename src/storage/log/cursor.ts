@@ -60,7 +60,7 @@ const longKey = 64
 export function compareKeys(a: Buffer, fromA: number, toA: number, b: Buffer, fromB: number, toB: number): number {
   const lengthA = toA - fromA
   const lengthB = toB - fromB
-  const length = lengthA < lengthB ? lengthA : lengthB
+  const length = Math.min(lengthA, lengthB)
   if (length > longKey) return a.compare(b, fromB, toB, fromA, toA)
   for (let i = 0; i < length; i++) {
     const difference = a[fromA + i]! - b[fromB + i]!

@@ -1,6 +1,7 @@
 /** What a log store tells beside its results: `onEvent` of the engine's options. */
 import type { StoreError } from '../errors.ts'
 
+/** What happened to a store; `kind` says what. */
 export type StoreEvent =
   /** The end of a log was not usable when the store was opened: the store is what it was before those bytes. */
   | {

@@ -1,24 +1,29 @@
 /** What a log store consists of and what it has cost, in counts: for tests that must not depend on how fast a machine is. */
 import type { StoreCore } from './core.ts'
 
+/** Counts of one store: what it consists of now, and what it has cost since it was opened. */
 export interface LogStats {
   /** Runs that a lookup may have to ask: those above the last level, and the last level if it has any table. */
   readonly runs: number
-  /** Tables of the version that is read, and the bytes of their files. */
+  /** Tables of the version that is read. */
   readonly tables: number
+  /** Bytes of their files. */
   readonly tableBytes: number
   /** Entries in them, superseded ones and deletions included. */
   readonly tableEntries: number
-  /** Memory: slots that were read so far, and sparse indexes, bytes. */
+  /** Memory of slots that were read so far, bytes. */
   readonly slotBytes: number
+  /** Memory of sparse indexes, bytes. */
   readonly indexBytes: number
-  /** Reads of the disk by lookups in these tables, and those of them that met another key. */
+  /** Reads of the disk by lookups in these tables. */
   readonly preads: number
+  /** Those of them that met another key. */
   readonly falsePositives: number
   /** Memtables that wait to become tables. */
   readonly frozenMemtables: number
-  /** Writes and syncs of logs since the store was opened. */
+  /** Writes of logs since the store was opened. */
   readonly logWrites: number
+  /** Syncs of logs since then. */
   readonly logSyncs: number
 }
 

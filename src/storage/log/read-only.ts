@@ -77,8 +77,9 @@ export interface StoreInfo {
     | undefined
   /** How far the store has followed its changelog, and when it wrote so (wall clock, ms); undefined also when it never did. */
   readonly checkpoint: { readonly position: number; readonly state: Buffer; readonly wallMs: number } | undefined
-  /** The number of the last batch, and of the last that is in tables. */
+  /** The number of the last batch. */
   readonly lastBatch: number | undefined
+  /** The number of the last batch that is in tables. */
   readonly flushedBatch: number | undefined
   /** Newest first. */
   readonly runs: readonly RunInfo[]
@@ -98,6 +99,7 @@ export interface ReadOnlyOptions {
   readonly fs?: Fs
 }
 
+/** A store looked at without opening it: nothing is locked or changed, so that its owner may be at work. */
 export class ReadOnlyStore implements Disposable {
   readonly #survey: StoreSurvey
   #isClosed = false

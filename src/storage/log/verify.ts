@@ -20,6 +20,7 @@ export interface VerifyReport {
   readonly files: number
   /** Records in them, superseded ones and deletions included. */
   readonly entries: number
+  /** Bytes read. */
   readonly bytes: number
   /** What is damaged; empty: nothing is. At most one for a file, since what follows damage means little. */
   readonly faults: readonly StoreFault[]
@@ -29,7 +30,9 @@ export interface VerifyReport {
 
 /** How far a scrub is; it is counted up by whoever works. */
 export interface VerifyProgress {
+  /** Bytes checked so far. */
   doneBytes: number
+  /** Bytes to check in all. */
   totalBytes: number
 }
 

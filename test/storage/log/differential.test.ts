@@ -129,7 +129,7 @@ class Both {
     const [one] = this.#snapshots
     const ours = one?.ours ?? this.#store
     const theirs = await this.#level.getMany(keys, one && { snapshot: one.theirs })
-    keys.forEach((key, i) => this.#same(ours.get(key), theirs[i], key))
+    for (const [i, key] of keys.entries()) this.#same(ours.get(key), theirs[i], key)
   }
 
   #same(ours: Buffer | undefined, theirs: Buffer | undefined, key: Buffer): void {
