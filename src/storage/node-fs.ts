@@ -122,3 +122,8 @@ class NodeFs implements Fs {
 export function nodeFs(): Fs {
   return new NodeFs()
 }
+
+/** Whether it is the machine's: then another thread sees the same files. */
+export function isNodeFs(fs: Fs): boolean {
+  return fs instanceof NodeFs
+}

@@ -20,8 +20,9 @@ import { hashOf } from './key-hash.ts'
 import { LogFile, syncError, writeError } from './log-file.ts'
 import type { Manifest } from './manifest.ts'
 import type { ManifestState } from './manifest-state.ts'
-import { Memtable } from './memtable.ts'
+import { firstMemtableBytes, Memtable } from './memtable.ts'
 import { pointAt, ReadView } from './read-view.ts'
+import type { RecordCache } from './record-cache.ts'
 import type { TableSet, Version } from './version.ts'
 import type { Wait } from './wait.ts'
 
@@ -83,6 +84,10 @@ export class StoreCore {
   /** The checkpoint that the tables have. */
   #flushed: { checkpoint: Checkpoint | undefined; wallMs: number }
   readonly #writeBufferBytes: number
+  /** Values of tables that are read often; undefined: there is no cache. */
+  readonly #cache: RecordCache | undefined
+  /** This store in the cache. */
+  #cacheStore: number
   readonly #estimator: Estimator
   /** What waits for the manifest to be durable. */
   readonly #unsettled = new Set<Superseded>()
@@ -90,7 +95,9 @@ export class StoreCore {
   #pastWrites = 0
   #pastSyncs = 0
 
-  constructor(parts: CoreParts, writeBufferBytes: number) {
+  constructor(parts: CoreParts, writeBufferBytes: number, cache: RecordCache | undefined) {
+    this.#cache = cache
+    this.#cacheStore = cache?.newStore() ?? 0
     this.files = parts.files
     this.tables = parts.tables
     this.version = parts.version
@@ -148,7 +155,23 @@ export class StoreCore {
       const found = memtable.get(hash, space, key, from, to, memtable.visible)
       if (found !== 0) return pointAt(memtable, found, out)
     }
-    return this.version.get(hash, space, key, from, to, out) === lookup.value
+    const cache = this.#cache
+    if (cache === undefined) return this.version.get(hash, space, key, from, to, out) === lookup.value
+    const store = this.#cacheStore
+    if (cache.get(store, hash, space, key, from, to, out)) return true
+    if (this.version.get(hash, space, key, from, to, out) !== lookup.value) return false
+    cache.missed(store, hash, space, key, from, to, out)
+    return true
+  }
+
+  /**
+   * Takes keys [from, to) of a frozen memtable out of the cache; all of them, before they are in tables: the cache has what
+   * tables have. Until then every lookup of such a key ends at the memtable, so that none brings the old value back.
+   */
+  forget(memtable: Memtable, from: number, to: number): void {
+    const cache = this.#cache
+    if (cache === undefined) return
+    for (let i = from; i < to; i++) cache.forget(this.#cacheStore, memtable.hashAt(memtable.keyAt(i)))
   }
 
   /** Whether the key may have a value, or a record that a batch wrote: a deletion of others means nothing. */
@@ -179,13 +202,15 @@ export class StoreCore {
   log(from: number, to: number, stateAt: number, count: number, checkpoint: Checkpoint | undefined): void {
     const log = this.#log
     assert(log !== undefined, 'a batch is written while a load is open')
+    // It may have come since the writes of a group were accepted.
+    if (this.poison !== undefined) throw this.poison
     const wallMs = checkpoint === undefined ? 0 : this.files.now()
     const seq = this.#seq + 1
     sealFrame(this.active.bytes, from, to, { seq, count, checkpoint, wallMs }, stateAt, log.seed)
     try {
       log.write(this.active.bytes, from, to)
     } catch (error) {
-      this.#poisonBy(error)
+      this.poisonBy(error)
       throw error
     }
     this.#seq = seq
@@ -230,7 +255,7 @@ export class StoreCore {
     const memtable = this.active
     const log = this.#log
     this.active = this.#newMemtable(withLog)
-    if (memtable.lastSeq < memtable.firstSeq) log?.remove()
+    if (memtable.lastSeq < memtable.firstSeq) this.#dropLog(log)
     else {
       this.frozen.push({ memtable, log })
       this.onWork()
@@ -242,9 +267,13 @@ export class StoreCore {
     const seed = this.files.hashSeed
     const before = this.#log
     const firstSeq = this.#lastSeq() + 1
+    // A store that has filled one will fill the next: growing would copy it seven times.
+    const active = this.active as Memtable | undefined
+    const isFull = active !== undefined && active.end >= this.#writeBufferBytes
+    const capacity = isFull ? Math.min(active.bytes.length, 2 * this.#writeBufferBytes) : firstMemtableBytes
     if (!withLog) {
       this.#log = undefined
-      return new Memtable({ seed, logNumber: 0, firstSeq, header: Buffer.alloc(64) })
+      return new Memtable({ seed, logNumber: 0, firstSeq, header: Buffer.alloc(64), capacity })
     }
     const number = this.nextFile()
     const header = LogFile.header(this.files, number)
@@ -252,10 +281,10 @@ export class StoreCore {
       this.#log = LogFile.create(this.files, number, header)
     } catch (error) {
       this.#log = before
-      this.#poisonBy(error)
+      this.poisonBy(error)
       throw error
     }
-    return new Memtable({ seed, logNumber: number, firstSeq, header })
+    return new Memtable({ seed, logNumber: number, firstSeq, header, capacity })
   }
 
   #lastSeq(): number {
@@ -264,10 +293,14 @@ export class StoreCore {
     return this.#seq
   }
 
-  #poisonBy(error: unknown): void {
-    if (!(error instanceof StoreError) || error.code !== 'ERR_STORE_POISONED' || this.poison !== undefined) return
-    this.poison = error
-    this.onEvent({ kind: 'failed', store: this.files.store, error })
+  /** After ERR_STORE_POISONED nothing more is written; other errors change nothing, and false is returned. */
+  poisonBy(error: unknown): boolean {
+    if (!(error instanceof StoreError) || error.code !== 'ERR_STORE_POISONED') return false
+    if (this.poison === undefined) {
+      this.poison = error
+      this.onEvent({ kind: 'failed', store: this.files.store, error })
+    }
+    return true
   }
 
   // --- durability
@@ -292,7 +325,7 @@ export class StoreCore {
     try {
       for (const log of this.#logs()) if (log.durable < log.size) await log.sync()
     } catch (error) {
-      this.#poisonBy(error)
+      this.poisonBy(error)
       throw error
     }
   }
@@ -301,7 +334,7 @@ export class StoreCore {
     try {
       for (const log of this.#logs()) if (log.durable < log.size) log.syncSync()
     } catch (error) {
-      this.#poisonBy(error)
+      this.poisonBy(error)
       throw error
     }
   }
@@ -342,6 +375,7 @@ export class StoreCore {
    * not durable yet: sync it, then give what is returned to `settle`. Throws StoreError; nothing has changed then.
    */
   install(upper: readonly (readonly number[])[], last: readonly number[], flushed?: Frozen): Superseded {
+    if (this.poison !== undefined) throw this.poison
     const version = this.tables.version(upper, last)
     const rest = flushed === undefined ? this.frozen : this.frozen.filter((one) => one !== flushed)
     const before = { seq: this.#flushedSeq, flushed: this.#flushed }
@@ -375,6 +409,17 @@ export class StoreCore {
     this.#dropLog(superseded.flushed?.log)
   }
 
+  /** Does for all versions at once what the jobs that installed them did not come to. Throws StoreError and poisons the store. */
+  settleAll(): void {
+    if (this.#unsettled.size === 0) return
+    try {
+      this.#manifest.synced.block()
+    } catch (error) {
+      throw this.manifestFailed(error)
+    }
+    for (const one of [...this.#unsettled]) this.settle(one)
+  }
+
   #writeManifest(upper: readonly (readonly number[])[], last: readonly number[], frozen: readonly Frozen[]): void {
     const { checkpoint, wallMs } = this.#flushed
     const logs = [...frozen.map(({ memtable }) => memtable.logNumber), this.active.logNumber].filter((one) => one > 0)
@@ -399,7 +444,7 @@ export class StoreCore {
       }
     } catch (error) {
       const failure = writeError(this.files.store, 'the manifest', 'a write', error)
-      this.#poisonBy(failure)
+      this.poisonBy(failure)
       throw failure
     }
   }
@@ -411,16 +456,20 @@ export class StoreCore {
 
   manifestFailed(error: unknown): StoreError {
     const failure = syncError(this.files.store, 'the manifest', error)
-    this.#poisonBy(failure)
+    this.poisonBy(failure)
     return failure
   }
 
-  /** A log whose batches are in durable tables. */
+  /** A log without batches, or whose batches are in durable tables. */
   #dropLog(log: LogFile | undefined): void {
     if (log === undefined) return
     this.#pastWrites += log.writes
     this.#pastSyncs += log.syncs
-    log.remove()
+    try {
+      log.remove()
+    } catch (error) {
+      this.tables.onLeftover(error)
+    }
   }
 
   /** Drops everything. Nobody may be flushing or merging. Throws StoreError; nothing has changed then. */
@@ -437,11 +486,17 @@ export class StoreCore {
     this.frozen = []
     this.#flushedSeq = this.#seq
     this.#flushed = { checkpoint: undefined, wallMs: 0 }
+    let superseded: Superseded | undefined
     try {
-      this.install([], [])
+      superseded = this.install([], [])
       this.#manifest.synced.block()
     } catch (error) {
-      this.#log?.remove()
+      this.#dropLog(this.#log)
+      if (superseded !== undefined) {
+        this.#unsettled.delete(superseded)
+        this.version.release()
+        this.version = superseded.version
+      }
       this.active = before.active
       this.#log = before.log
       this.frozen = before.frozen
@@ -451,6 +506,7 @@ export class StoreCore {
     }
     this.checkpoint = undefined
     this.checkpointMs = 0
+    this.#cacheStore = this.#cache?.newStore() ?? 0
     for (const one of [...this.#unsettled]) this.settle(one)
     for (const log of obsolete) this.#dropLog(log)
   }

@@ -1,14 +1,14 @@
 /** The log engine: tables that live on disk, one directory each. Owns its open stores and the runner of their background work. */
 import { dirname } from 'node:path'
 import type { Fs } from '../../base/fs.ts'
-import { custom, int, type OptionTable, oneOf, resolveOptions, text } from '../../base/options.ts'
+import { bool, custom, int, type OptionTable, oneOf, resolveOptions, text } from '../../base/options.ts'
 import { realRandom } from '../../base/real-random.ts'
 import { realScheduler } from '../../base/real-scheduler.ts'
 import type { Random, Scheduler } from '../../base/scope.ts'
 import type { StorageEngine, StoreDirectory, StoresAside } from '../contract.ts'
 import { storeNameOf, storePath } from '../directory.ts'
 import { StoreError } from '../errors.ts'
-import { nodeFs } from '../node-fs.ts'
+import { isNodeFs, nodeFs } from '../node-fs.ts'
 import { LogAside } from './aside.ts'
 import { type CoreParts, StoreCore } from './core.ts'
 import type { StoreEvent } from './events.ts'
@@ -16,9 +16,11 @@ import { lockName } from './format.ts'
 import { JobRunner, type JobStats } from './jobs.ts'
 import { StoreLock } from './lock.ts'
 import { processIdentity } from './process-identity.ts'
+import { type CacheStats, RecordCache } from './record-cache.ts'
 import { closeFiles, recover } from './recovery.ts'
 import { hasCode } from './small-file.ts'
 import { LogStore, type SyncPolicy } from './store.ts'
+import { WorkerPool } from './worker-pool.ts'
 
 /** Options of `logEngine(…)`. */
 export interface LogEngineOptions {
@@ -27,12 +29,23 @@ export interface LogEngineOptions {
   /** Bytes of a store's writes that are kept in memory (and its log) before they become a table. Default 16 MiB, from 4 KiB. */
   readonly writeBufferBytes?: number
   /**
+   * Memory for values that were read from tables more than once, for all stores together, bytes; 0: none, else from 4 KiB.
+   * Default 16 MiB.
+   */
+  readonly cacheBytes?: number
+  /**
    * When commits become durable against power loss: `interval` (default): after `syncIntervalMs`; `batch`: before `commit`
    * returns; `never`: when the system likes. A killed process loses no commit in any case.
    */
   readonly sync?: SyncPolicy
   /** Milliseconds, for `sync: 'interval'`. Default 1000. */
   readonly syncIntervalMs?: number
+  /**
+   * Whether memtables are written into tables and tables merged in a worker thread, one for all stores, started when there
+   * is work. False: in the main thread, in slices of a few milliseconds; so it is too with another file system or clock than
+   * the real ones, and when the thread cannot be started. Default true.
+   */
+  readonly worker?: boolean
   /** Told about recoveries, flushes, merges and failures of background work. Must not throw. Default: nobody. */
   readonly onEvent?: ((event: StoreEvent) => void) | null
   /** The file system. Default: the machine's. */
@@ -46,8 +59,10 @@ export interface LogEngineOptions {
 const optionTable: OptionTable<LogEngineOptions> = {
   dir: text({ default: '', rule: /./s, says: 'must name a directory' }),
   writeBufferBytes: int({ default: 16 * 2 ** 20, min: 4096, max: 2 ** 30 }),
+  cacheBytes: int({ default: 16 * 2 ** 20, min: 0, max: 2 ** 30 }),
   sync: oneOf(['interval', 'batch', 'never'], { default: 'interval' }),
   syncIntervalMs: int({ default: 1000, min: 1, max: 2 ** 31 - 1 }),
+  worker: bool({ default: true }),
   onEvent: custom<((event: StoreEvent) => void) | null>({
     default: null,
     accepts: (value) => value === null || typeof value === 'function',
@@ -78,9 +93,13 @@ export class LogEngine implements StorageEngine {
   readonly #scheduler: Scheduler
   readonly #random: Random
   readonly #runner: JobRunner
+  readonly #pool: WorkerPool | undefined
+  readonly #cache: RecordCache | undefined
   readonly #stores = new Map<string, LogStore>()
   /** By path, of stores whose last sync failed: what is durable of each file. */
   readonly #durable = new Map<string, ReadonlyMap<string, number>>()
+  /** Paths of stores that failed: what their files hold may be in memory only, whatever a later sync says. */
+  readonly #suspects = new Set<string>()
 
   /** Throws OptionError. */
   constructor(options: LogEngineOptions) {
@@ -89,6 +108,10 @@ export class LogEngine implements StorageEngine {
     this.#scheduler = this.#options.scheduler ?? realScheduler
     this.#random = this.#options.random ?? realRandom
     this.#runner = new JobRunner(this.#scheduler)
+    const isReal = isNodeFs(this.#fs) && this.#scheduler === realScheduler
+    this.#pool = this.#options.worker && isReal ? new WorkerPool({ scheduler: this.#scheduler }) : undefined
+    const { cacheBytes } = this.#options
+    this.#cache = cacheBytes === 0 ? undefined : new RecordCache(Math.max(4096, cacheBytes))
     this.#aside = new LogAside({
       fs: this.#fs,
       pathOf: (directory) => this.pathOf(directory),
@@ -102,6 +125,11 @@ export class LogEngine implements StorageEngine {
   /** What the background work did. */
   get jobStats(): JobStats {
     return this.#runner.stats
+  }
+
+  /** How well the record cache works, for all stores together. */
+  get cacheStats(): CacheStats {
+    return this.#cache?.stats ?? { allocatedBytes: 0, hits: 0, misses: 0, admitted: 0 }
   }
 
   /**
@@ -162,6 +190,7 @@ export class LogEngine implements StorageEngine {
         random: this.#random,
         now: () => this.#scheduler.now(),
         durableBytes: this.#durable.get(dir) ?? new Map(),
+        isSuspect: this.#suspects.has(dir),
         onEvent,
         checkLock: () => lock.check(),
         onLeftover,
@@ -169,21 +198,26 @@ export class LogEngine implements StorageEngine {
       const core = this.#core(parts)
       core.onEvent = onEvent
       this.#durable.delete(dir)
+      this.#suspects.delete(dir)
       const store = new LogStore({
         core,
         lock,
         runner: this.#runner,
+        pool: this.#pool,
         scheduler: this.#scheduler,
         sync: this.#options.sync,
         syncIntervalMs: this.#options.syncIntervalMs,
         onClose: () => {
           this.#stores.delete(dir)
-          if (core.poison !== undefined) this.#durable.set(dir, core.durableBytes())
+          if (core.poison === undefined) return
+          this.#durable.set(dir, core.durableBytes())
+          this.#suspects.add(dir)
         },
       })
       this.#stores.set(dir, store)
       return store
     } catch (error) {
+      this.#suspects.add(dir)
       try {
         lock.release()
       } catch {
@@ -195,7 +229,7 @@ export class LogEngine implements StorageEngine {
 
   #core(parts: CoreParts): StoreCore {
     try {
-      return new StoreCore(parts, this.#options.writeBufferBytes)
+      return new StoreCore(parts, this.#options.writeBufferBytes, this.#cache)
     } catch (error) {
       closeFiles(parts)
       throw error
@@ -218,9 +252,10 @@ export class LogEngine implements StorageEngine {
     }
   }
 
-  /** Closes every store that is still open. */
+  /** Closes every store that is still open, and ends the worker thread. */
   async close(): Promise<void> {
     const ends = await Promise.allSettled([...this.#stores.values()].map((store) => store.close()))
+    await this.#pool?.end()
     for (const end of ends) if (end.status === 'rejected') throw end.reason
   }
 

@@ -59,6 +59,9 @@ class RunnerJob implements Job {
   readonly done: (result: unknown) => void
   readonly failed: (error: unknown) => void
   state: JobState = 'ready'
+  /** What it waits for while it is `waiting`, and how many waits there were before. */
+  wait: Wait | undefined
+  waits = 0
   /** The wait it stood at failed; the job is not told yet. */
   failure: { readonly cause: unknown } | undefined
   cancelled = false
@@ -137,6 +140,26 @@ export class JobRunner {
   /** Runs a job to its end at once. False when it has to be waited for with `idle`, as `advance` says. */
   finish(job: Job): boolean {
     return this.advance(job, Number.POSITIVE_INFINITY) === 'ended'
+  }
+
+  /**
+   * Waits here for up to `timeoutMs` for what goes on elsewhere, in another thread, and runs the job on to its end as far as
+   * that allows: for a caller that must not get further ahead of a job that `advance` cannot make faster.
+   */
+  join(job: Job, timeoutMs: number): JobState {
+    const own = job as RunnerJob
+    const until = this.#scheduler.monotonic() + timeoutMs
+    for (;;) {
+      if (own.state === 'ready') this.advance(own, Number.POSITIVE_INFINITY)
+      const wait = own.state === 'waiting' ? own.wait : undefined
+      const before = this.#scheduler.monotonic()
+      if (wait?.join === undefined || before >= until) return own.state
+      const isOver = wait.join(until - before)
+      this.#pushedMs += this.#scheduler.monotonic() - before
+      if (!isOver) return own.state
+      own.wait = undefined
+      this.#enqueue(own)
+    }
   }
 
   /** Resolves when `owner` has no job, also none that the end of another one started. Never rejects. */
@@ -248,7 +271,13 @@ export class JobRunner {
 
   #wait(job: RunnerJob, wait: Wait): void {
     job.state = 'waiting'
+    job.wait = wait
+    job.waits += 1
+    const { waits } = job
     const resumed = (failure: RunnerJob['failure']): void => {
+      // Somebody has joined the wait, and the job gone on.
+      if (job.wait === undefined || job.waits !== waits) return
+      job.wait = undefined
       job.failure = failure
       this.#enqueue(job)
       if (job.cancelled) this.advance(job, 1)

@@ -86,14 +86,21 @@ export class LogFile {
     return crcSeed(files.storeId, number)
   }
 
-  /** Goes on writing a log that was recovered, behind its first `size` bytes; what is behind them is cut off. */
-  static resume(files: StoreFiles, number: number, size: number): LogFile {
+  /**
+   * Goes on writing a log that was recovered, behind its first `size` bytes; what is behind them is cut off. `isSuspect`:
+   * these may be in memory only, though a sync would say that all is well: they are written again.
+   */
+  static resume(files: StoreFiles, number: number, size: number, isSuspect = false): LogFile {
     const path = `${files.dir}/${logName(number)}`
     const file = files.fs.openSync(path, 'create')
     try {
       // Durably, before anything is written there: an old frame must not follow a new one. What is left may never have
       // been synced either, when its writer was killed.
       if (file.sizeSync() !== size) file.truncateSync(size)
+      if (isSuspect) {
+        const bytes = Buffer.allocUnsafeSlow(size)
+        file.writeSync(bytes, 0, file.readSync(bytes, 0, size, 0), 0)
+      }
       file.syncSync()
       return new LogFile(files, number, file, size, size)
     } catch (error) {

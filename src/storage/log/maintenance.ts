@@ -4,14 +4,13 @@
  * finishes is installed in the core by a single step, so that a job that is cancelled has changed nothing.
  */
 import { StoreError } from '../errors.ts'
+import { type Background, InSlices } from './background.ts'
 import type { Frozen, StoreCore } from './core.ts'
-import { everything, type EntryCursor } from './cursor.ts'
 import { tableName } from './format.ts'
+import { InWorker } from './in-worker.ts'
 import type { Job, JobRunner, Steps } from './jobs.ts'
 import { tableError } from './log-file.ts'
-import { memtableCursor } from './memtable-cursor.ts'
-import { MergeCursor } from './merge-cursor.ts'
-import { applyStep, type MergeStep, merge } from './merge.ts'
+import { applyStep, type MergeStep } from './merge.ts'
 import {
   chooseMerge,
   defaultLimits,
@@ -22,16 +21,21 @@ import {
   pressure,
 } from './levels.ts'
 import type { Table } from './table.ts'
-import { writeRun } from './write-run.ts'
+import type { WorkerPool } from './worker-pool.ts'
 
 /** Frozen memtables that are let be before writers have to help. */
 const maxFrozen = 2
 /** With more than these a writer does one whole flush. */
 const stopFrozen = 8
-/** Steps of ordering at a time, about 50 ns each. */
-const orderingUnits = 6000
+/** Keys that are taken out of the cache in a step. */
+const forgottenPerStep = 8192
 /** Bytes that a writer must write to owe one step of a flush, which handles about 30 KB. */
 const bytesPerStep = 12 * 1024
+/**
+ * A writer that must stop waits no longer than this for the worker thread in one commit, milliseconds: that the thread is
+ * dead is heard of only in a turn of the event loop.
+ */
+const longestJoinMs = 100
 
 export class Maintenance {
   readonly #core: StoreCore
@@ -39,6 +43,7 @@ export class Maintenance {
   /** Throws StoreError when the directory's lock was lost. */
   readonly #checkLock: () => void
   readonly #limits: LevelLimits
+  readonly #background: Background
   #flush: Job | undefined
   #merge: Job | undefined
   /** Everything is to become one run. */
@@ -48,11 +53,22 @@ export class Maintenance {
   #owed = 0
   #ended = false
 
-  constructor(core: StoreCore, runner: JobRunner, checkLock: () => void, limits: LevelLimits = defaultLimits) {
+  /** With a `pool` the long parts are done in its worker thread. */
+  constructor(
+    core: StoreCore,
+    runner: JobRunner,
+    checkLock: () => void,
+    pool: WorkerPool | undefined,
+    limits: LevelLimits = defaultLimits,
+  ) {
     this.#core = core
     this.#runner = runner
     this.#checkLock = checkLock
     this.#limits = limits
+    const { files, nextFile } = core
+    const onLost = (error: StoreError): void => core.onEvent({ kind: 'failed', store: files.store, error })
+    const settings = { files, nextFile, limits }
+    this.#background = pool === undefined ? new InSlices(settings) : new InWorker({ ...settings, pool, onLost })
     core.onWork = () => this.schedule()
   }
 
@@ -91,7 +107,9 @@ export class Maintenance {
   }
 
   #push(job: Job | undefined, steps: number): void {
-    if (job !== undefined && steps > 0) this.#runner.advance(job, steps)
+    if (job === undefined || steps <= 0) return
+    if (!this.#background.isApart) this.#runner.advance(job, steps)
+    else if (steps === Number.POSITIVE_INFINITY) this.#runner.join(job, longestJoinMs)
   }
 
   /** Resolves when writers are not asked to help any more; undefined when they are not. */
@@ -108,8 +126,7 @@ export class Maintenance {
       this.schedule()
       if (this.#core.frozen.length === 0 && this.#flush === undefined) return
       await this.#runner.idle(this)
-      if (this.#core.poison !== undefined) throw this.#core.poison
-      if (this.#error !== undefined) throw this.#error
+      this.#checkGoesOn()
     }
   }
 
@@ -123,18 +140,26 @@ export class Maintenance {
       while (this.#core.version.upper.length > 0) {
         this.schedule()
         await this.#runner.idle(this)
-        if (this.#core.poison !== undefined) throw this.#core.poison
-        if (this.#error !== undefined) throw this.#error
+        this.#checkGoesOn()
       }
     } finally {
       this.#isCompacting = false
     }
   }
 
+  /** Throws StoreError when what somebody waits for will not be done any more. */
+  #checkGoesOn(): void {
+    const { poison, files } = this.#core
+    if (poison !== undefined) throw poison
+    if (this.#error !== undefined) throw this.#error
+    if (this.#ended) throw new StoreError('ERR_STORE_CLOSED', files.store, 'it was closed before this was done')
+  }
+
   /** Breaks off what is running. */
   cancel(): Promise<void> {
     this.#flush = undefined
     this.#merge = undefined
+    this.#background.cancel()
     return this.#runner.cancel(this)
   }
 
@@ -172,10 +197,11 @@ export class Maintenance {
       core.tables.release([table])
     }
     const apply = (step: MergeStep): Steps<void> => this.#apply(step, letGo)
-    const { files, nextFile } = core
     try {
-      const { inputBytes, outputBytes } = yield* merge({ files, nextFile, apply, limits: this.#limits }, plan)
-      core.onEvent({ kind: 'merged', store: files.store, inputBytes, outputBytes })
+      const result = yield* this.#background.merge(plan, apply)
+      if (result === undefined) return
+      const { inputBytes, outputBytes } = result
+      core.onEvent({ kind: 'merged', store: core.files.store, inputBytes, outputBytes })
     } finally {
       for (const number of [...inputs.keys()]) letGo(number)
     }
@@ -231,19 +257,21 @@ export class Maintenance {
     const { store } = this.#core.files
     const error = cause instanceof StoreError ? cause : tableError(store, cause)
     this.#error = error
-    if (!this.#core.poisonBy(error)) this.#core.onEvent({ kind: 'failed', store, error })
+    // Nothing more is written then: the other job would only come upon the same.
+    if (this.#core.poisonBy(error)) void this.cancel()
+    else this.#core.onEvent({ kind: 'failed', store, error })
   }
 
   *#flushSteps(frozen: Frozen): Steps<void> {
     const core = this.#core
     const { memtable } = frozen
-    const ordering = memtable.ordering()
-    if (ordering !== undefined) while (!ordering.step(orderingUnits)) yield
+    for (let at = 0; at < memtable.visibleKeys; at += forgottenPerStep) {
+      core.forget(memtable, at, Math.min(at + forgottenPerStep, memtable.visibleKeys))
+      yield
+    }
     // With nothing older a deletion has nothing to say.
     const isFirst = core.version.empty
-    let cursor: EntryCursor = memtableCursor(memtable, everything, memtable.visible)
-    if (isFirst) cursor = new MergeCursor([cursor], { reverse: false, dropDeleted: true })
-    const tables = memtable.empty ? [] : yield* writeRun(core.files, core.nextFile, cursor)
+    const tables = memtable.empty ? [] : yield* this.#background.flush(memtable, isFirst)
     const numbers = tables.map(({ fileNumber }) => fileNumber)
     const { upper, last } = core.version.numbers()
     let superseded: ReturnType<StoreCore['install']>

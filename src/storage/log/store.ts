@@ -29,6 +29,7 @@ import { type LogStats, logStatsOf } from './log-stats.ts'
 import { Maintenance } from './maintenance.ts'
 import type { VerifyReport } from './verify.ts'
 import { verifyOpen } from './verify-open.ts'
+import type { WorkerPool } from './worker-pool.ts'
 import { type BatchOwner, LogBatch } from './write-batch.ts'
 import { LogGroup } from './write-group.ts'
 import { type LoadOwner, LogBulkLoad } from './write-bulk.ts'
@@ -40,12 +41,15 @@ export interface LogStoreSettings {
   readonly core: StoreCore
   readonly lock: StoreLock
   readonly runner: JobRunner
+  /** For background work in a worker thread; undefined: it is done in slices. */
+  readonly pool: WorkerPool | undefined
   readonly scheduler: Scheduler
   readonly sync: SyncPolicy
   readonly syncIntervalMs: number
   readonly onClose: () => void
 }
 
+/** A store of the log engine, as `LogEngine.open` gives it. */
 export class LogStore implements Store {
   readonly kind = 'log'
   readonly name: string
@@ -71,7 +75,7 @@ export class LogStore implements Store {
     this.#core = core
     this.name = core.files.store
     this.#durable = core.checkpoint
-    this.#maintenance = new Maintenance(core, runner, () => lock.check())
+    this.#maintenance = new Maintenance(core, runner, () => lock.check(), settings.pool)
     const mayHave: BatchOwner['mayHave'] = (space, key, from, to) => core.mayHave(space, key, from, to)
     const writable = (): StoreCore['active'] => {
       core.checkWritable()
@@ -378,6 +382,7 @@ export class LogStore implements Store {
     core.closed = true
     if (core.poison === undefined) await this.#settle().catch((error: unknown) => failures.push(error))
     await this.#maintenance.end()
+    if (core.poison === undefined) attempt(() => core.settleAll())
     await this.#settings.runner.cancel(this.#scrubs)
     attempt(() => core.close())
     onClose()

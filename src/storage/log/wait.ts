@@ -1,13 +1,18 @@
 /** Points where work has to wait for the disk. Whoever runs the work decides whether to block the thread or to come back. */
 import type { FileHandle, Fs } from '../../base/fs.ts'
 
-/** A wait that can be done in two ways; exactly one of them is called, once. Both throw the system's error. */
+/** A wait that can be done in two ways; exactly one of them is called, once, and `join` at most beside `wait`. Both throw the system's error. */
 export interface Wait {
   /** Waits here. */
   block(): void
   wait(): Promise<void>
   /** Whether blocking would say too early that all is well, as the same file is being synced; absent: it never does. */
   isBusy?(): boolean
+  /**
+   * Waits here for up to so long although `wait` was called already; true: it is over, and was no failure. Absent: that
+   * cannot be done, as its outcome is known only after a turn of the event loop.
+   */
+  join?(timeoutMs: number): boolean
 }
 
 /**

@@ -66,8 +66,8 @@ export class LogGroup {
   }
 
   #open(): Memtable {
-    if (this.#memtable !== undefined) return this.#memtable
     const memtable = this.#owner.writable()
+    if (this.#memtable !== undefined) return this.#memtable
     this.#memtable = memtable
     this.#from = memtable.end
     memtable.reserve(frameHeader)

@@ -5,6 +5,7 @@
 import { join } from 'node:path'
 import type { EntryCursor } from './cursor.ts'
 import { type StoreFiles, tableName } from './format.ts'
+import { syncError } from './log-file.ts'
 import { recordBytes } from './record.ts'
 import { maxTableBytes, type TableMeta } from './table-layout.ts'
 import { TableWriter } from './table-writer.ts'
@@ -121,7 +122,13 @@ export class TableSink {
   /** Finishes everything and makes it durable that the files exist. */
   *settle(): Steps<void> {
     yield* this.cut()
-    if (this.#finished.length > 0) yield syncOfDirectory(this.#files.fs, this.#files.dir)
+    if (this.#finished.length === 0) return
+    try {
+      yield syncOfDirectory(this.#files.fs, this.#files.dir)
+    } catch (error) {
+      // Other files than these tables may be concerned, logs that were just made.
+      throw syncError(this.#files.store, 'the directory', error)
+    }
   }
 
   /** Hands over the finished tables. */

@@ -3,7 +3,7 @@
  * crashed at every sync and at random other operations, each time in a copy that is opened and looked at. The next life
  * begins with one of these copies as the crash left it. Owns the file systems of a run.
  */
-import { LogEngine, type LogStore, type SyncPolicy } from '../../../src/storage/index.ts'
+import { LogEngine, type LogEngineOptions, type LogStore, type SyncPolicy } from '../../../src/storage/index.ts'
 import { SeededRandom } from '../../sim/random.ts'
 import { type Bounds, Driver, StillScheduler } from './driver.ts'
 import { FaultFs, type FsCall } from './fault-fs.ts'
@@ -55,7 +55,7 @@ let engines = 1
 /** An engine for a simulated disk. */
 export function simEngine(
   fs: FaultFs | SimFs,
-  options: { readonly scheduler?: StillScheduler; readonly writeBufferBytes?: number; readonly sync?: SyncPolicy } = {},
+  options: Pick<LogEngineOptions, 'writeBufferBytes' | 'sync' | 'scheduler' | 'onEvent'> = {},
 ): LogEngine {
   return new LogEngine({
     dir: root,
@@ -66,6 +66,7 @@ export function simEngine(
     writeBufferBytes: options.writeBufferBytes ?? 4096,
     cacheBytes: 4096,
     sync: options.sync ?? 'never',
+    onEvent: options.onEvent ?? null,
   })
 }
 

@@ -11,6 +11,8 @@ import type { Oracle } from './oracle.ts'
 
 export interface ScenarioOptions {
   readonly endMove: number
+  /** Where the store may stand at the beginning. Default: all that there is, durably. */
+  readonly bounds?: Bounds
   /** Default: the first error ends the moves. */
   readonly onError?: DriverOptions['onError']
   readonly syncsBatches?: boolean
@@ -38,7 +40,7 @@ export async function runScenario(
     if (!(cause instanceof StoreError)) throw new Error(`an error without a code: ${String(cause)}`, { cause })
     errors.push(cause)
   }
-  const bounds: Bounds = { kept: oracle.unit, durable: oracle.unit, begun: oracle.unit }
+  const bounds = options.bounds ?? { kept: oracle.unit, durable: oracle.unit, begun: oracle.unit }
   const before = fault.open.length
   let store: LogStore
   try {

@@ -1,0 +1,200 @@
+/**
+ * The worker thread of an engine: writes memtables into tables and merges tables, for all stores of the engine. It knows
+ * nothing of versions and manifests; what it has written it hands over to the main thread, and forgets. Two tasks share the
+ * thread in slices, so that a flush does not wait for a long merge. Loaded by worker-pool.ts, and by nobody else.
+ */
+import { workerData } from 'node:worker_threads'
+import { assert } from '../../base/assert.ts'
+import { type Deferred, deferred } from '../../base/deferred.ts'
+import { realScheduler } from '../../base/real-scheduler.ts'
+import { nodeFs } from '../node-fs.ts'
+import { writeMemtable } from './background.ts'
+import type { StoreFiles } from './format.ts'
+import { firstFrame, frameHeader } from './frame.ts'
+import { JobRunner } from './jobs.ts'
+import type { MergePlan } from './levels.ts'
+import { Memtable } from './memtable.ts'
+import { type MergeResult, type MergeStep, merge } from './merge.ts'
+import { Table } from './table.ts'
+import type { TableMeta } from './table-layout.ts'
+import type { Steps } from './wait.ts'
+import {
+  bufferOf,
+  errorMessage,
+  type FilesMessage,
+  type FlushMessage,
+  type FromWorker,
+  type MergeMessage,
+  tableMessage,
+  type ToWorker,
+  type WorkerStart,
+} from './worker-messages.ts'
+
+const { port, signal } = workerData as WorkerStart
+const fs = nodeFs()
+/** Nobody waits for turns of this thread, but a task that is broken off should end soon. */
+const runner = new JobRunner(realScheduler, { sliceMs: 10 })
+/** Records indexed in one step. */
+const recordsPerStep = 2048
+
+/** A task that has not ended; its job belongs to it. */
+class Task {
+  readonly number: number
+  /** It waits for its last step to be installed. */
+  applying: Deferred | undefined
+
+  constructor(number: number) {
+    this.number = number
+  }
+}
+
+const tasks = new Map<number, Task>()
+
+function say(message: FromWorker): void {
+  port.postMessage(message)
+  Atomics.add(signal, 0, 1)
+  Atomics.notify(signal, 0)
+}
+
+function sayLast(message: FromWorker): void {
+  if (tasks.delete(message.task)) say(message)
+}
+
+function filesOf({ dir, store, storeId, hashSeed }: FilesMessage): StoreFiles {
+  return { fs, dir, store, storeId: bufferOf(storeId), hashSeed, now: () => realScheduler.now() }
+}
+
+function numbersOf(numbers: readonly number[]): () => number {
+  let next = 0
+  return () => {
+    const number = numbers[next]
+    assert(number !== undefined, `a task needs more than ${numbers.length} files`)
+    next += 1
+    return number
+  }
+}
+
+// --- flush
+
+function startFlush(message: FlushMessage): void {
+  const { task, files, numbers } = message
+  start(task, true, flush(message, filesOf(files), numbersOf(numbers)), (tables) =>
+    sayLast({ kind: 'flushed', task, tables: tables.map(tableMessage) }),
+  )
+}
+
+function* flush(message: FlushMessage, files: StoreFiles, nextFile: () => number): Steps<TableMeta[]> {
+  const memtable = yield* indexed(message, files)
+  return yield* writeMemtable(files, nextFile, memtable, message.dropDeleted)
+}
+
+/** The memtable that an image is of. */
+function* indexed({ image, hasFrames, keys }: FlushMessage, { hashSeed }: StoreFiles): Steps<Memtable> {
+  const bytes = bufferOf(image)
+  const header = bytes.subarray(0, firstFrame)
+  const memtable = new Memtable({ seed: hashSeed, logNumber: 0, firstSeq: 1, header, image: bytes })
+  let left = recordsPerStep
+  for (let at = firstFrame; at < bytes.length; ) {
+    let record = hasFrames ? at + frameHeader : at
+    for (let count = hasFrames ? bytes.readUInt32LE(at + 20) : 1; count > 0; count--) {
+      record = memtable.adopt(record)
+      left -= 1
+      if (left > 0) continue
+      left = recordsPerStep
+      yield
+    }
+    at = hasFrames ? at + bytes.readUInt32LE(at) : record
+  }
+  memtable.end = bytes.length
+  memtable.publish()
+  assert(memtable.visibleKeys === keys, `a memtable has ${keys} keys, its image ${memtable.visibleKeys}`)
+  return memtable
+}
+
+// --- merge
+
+function startMerge(message: MergeMessage): void {
+  const { task, files, numbers } = message
+  start(task, false, mergeTables(message, filesOf(files), numbersOf(numbers)), (result) =>
+    sayLast({ kind: 'merged', task, result }),
+  )
+}
+
+function* mergeTables(message: MergeMessage, files: StoreFiles, nextFile: () => number): Steps<MergeResult> {
+  const open = new Map<number, Table>()
+  const openTable = (number: number): Table => {
+    const table = Table.open(files, number)
+    open.set(number, table)
+    return table
+  }
+  const close = (number: number): void => {
+    open.get(number)?.close()
+    open.delete(number)
+  }
+  const openRuns = (runs: readonly (readonly number[])[]): Table[][] => runs.map((run) => run.map(openTable))
+  const apply = (step: MergeStep): Steps<void> => applyThere(message.task, step, close)
+  try {
+    const { plan, limits } = message
+    const opened: MergePlan<Table> =
+      plan.kind === 'upper'
+        ? { ...plan, runs: openRuns(plan.runs) }
+        : { ...plan, runs: openRuns(plan.runs), last: plan.last.map(openTable) }
+    return yield* merge({ files, nextFile, apply, limits }, opened)
+  } finally {
+    for (const number of [...open.keys()]) close(number)
+  }
+}
+
+/** Has a step installed by the main thread. Inputs that are used up are closed, so that the disk gets their room back. */
+function* applyThere(number: number, step: MergeStep, close: (number: number) => void): Steps<void> {
+  const task = tasks.get(number)
+  assert(task !== undefined, 'a task has ended before its work')
+  const applying = deferred()
+  task.applying = applying
+  say({ kind: 'step', task: number, step: { ...step, add: step.add.map(tableMessage) } })
+  yield { block: () => assert(false, 'a step is not installed here'), isBusy: () => true, wait: () => applying.promise }
+  for (const used of step.remove) close(used)
+}
+
+// --- tasks
+
+function start<T>(number: number, urgent: boolean, steps: Steps<T>, done: (result: T) => void): void {
+  const task = new Task(number)
+  tasks.set(number, task)
+  runner.start(steps, {
+    owner: task,
+    urgent,
+    done,
+    failed: (error) => sayLast({ kind: 'failed', task: number, error: errorMessage(error) }),
+  })
+}
+
+async function cancel(number: number): Promise<void> {
+  const task = tasks.get(number)
+  if (task === undefined) return
+  const over = runner.cancel(task)
+  // The main thread installs nothing any more.
+  task.applying?.resolve()
+  await over
+  sayLast({ kind: 'cancelled', task: number })
+}
+
+port.on('message', (message: ToWorker) => {
+  switch (message.kind) {
+    case 'flush':
+      startFlush(message)
+      break
+    case 'merge':
+      startMerge(message)
+      break
+    case 'applied':
+      tasks.get(message.task)?.applying?.resolve()
+      break
+    case 'cancel':
+      void cancel(message.task)
+      break
+    case 'end':
+      port.close()
+      break
+  }
+})
