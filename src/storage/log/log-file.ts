@@ -113,11 +113,22 @@ export class LogFile {
   write(bytes: Buffer, from: number, to: number): void {
     try {
       this.#file.writeSync(bytes, from, to, from)
-    } catch (error) {
-      throw writeError(this.#files.store, this.name, 'a write', error)
+    } catch (cause) {
+      const error = writeError(this.#files.store, this.name, 'a write', cause)
+      if (error.code === 'ERR_STORE_NOSPACE') this.#cutTail()
+      throw error
     }
     this.writes += 1
     this.size = to
+  }
+
+  /** Cuts off what still fitted of a write: else the next opening would tell of damage where nothing was lost. */
+  #cutTail(): void {
+    try {
+      this.#file.truncateSync(this.size)
+    } catch {
+      // A reader finds a torn frame there; the next write begins at the same place.
+    }
   }
 
   /** Makes everything written so far durable. Throws StoreError. */

@@ -161,16 +161,20 @@ export class SimFs implements Fs {
     node.sync()
   }
 
-  /** Bytes that may still be written. For SimHandle. */
-  free(): number {
-    if (this.capacity === Infinity) return Infinity
+  /** Bytes of all files together. */
+  get usedBytes(): number {
     let used = 0
     const count = (node: SimNode): void => {
       if (node instanceof SimFile) used += node.size
       else for (const entry of node.entries.values()) count(entry)
     }
     count(this.#root)
-    return this.capacity - used
+    return used
+  }
+
+  /** Bytes that may still be written. For SimHandle. */
+  free(): number {
+    return this.capacity === Infinity ? Infinity : this.capacity - this.usedBytes
   }
 
   #with(root: SimDirectory): SimFs {
