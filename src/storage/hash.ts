@@ -1,6 +1,7 @@
 /**
  * The hash of keys inside a store: murmur3's 32-bit mixing, seeded per store so that nobody outside can choose keys that
- * collide. It never leaves the process and may change; Kafka's partitioning hashes are protocol/hash.
+ * collide. Logs and tables on disk hold it (docs/storage-format.md), so it never changes; Kafka's partitioning hashes are
+ * protocol/hash.
  */
 
 /** Signed 32-bit hash of `bytes[from, to)`. */
