@@ -209,6 +209,12 @@ export interface Store extends StoreReader, AsyncDisposable {
   ordering(space?: number): StoreJob | undefined
   /** What the store holds and costs at this moment. */
   stats(): StoreStats
+  /**
+   * Brings values into memory, without blocking, for the `getSync` that follow. Absent when all of them are there always.
+   * It is the only asynchronous read here: a caller that prefetches what it will ask for needs no other, and code that
+   * works on every engine stays synchronous. Rejects with StoreError.
+   */
+  prefetch?(keys: readonly KeyLike[], options?: { readonly space?: number }): Promise<void>
   /** Drops all entries and the checkpoint. Snapshots keep what they see. The batch must be empty. */
   clear(): void
   /** Ends the store, its snapshots and iterators, and drops an open batch. May be called any number of times. */

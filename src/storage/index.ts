@@ -33,6 +33,7 @@ export {
   type TableInfo,
 } from './log/read-only.ts'
 export type { LogStats } from './log/log-stats.ts'
+export type { ReadManyOptions } from './log/read-many.ts'
 export { LogStore, type SyncPolicy } from './log/store.ts'
 export type { StoreFault } from './log/survey.ts'
 export type { VerifyProgress, VerifyReport } from './log/verify.ts'

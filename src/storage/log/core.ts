@@ -9,9 +9,9 @@
  * one number, so batches after a load do not count before its tables do.
  */
 import { assert } from '../../base/assert.ts'
-import type { Checkpoint, Span } from '../contract.ts'
+import { type Checkpoint, Span } from '../contract.ts'
 import { StoreError } from '../errors.ts'
-import { lookup } from './cursor.ts'
+import { type Lookup, lookup } from './cursor.ts'
 import { Estimator, visibleNow } from './estimate.ts'
 import type { StoreEvent } from './events.ts'
 import { manifestName, type StoreFiles } from './format.ts'
@@ -88,6 +88,7 @@ export class StoreCore {
   readonly #cache: RecordCache | undefined
   /** This store in the cache. */
   #cacheStore: number
+  #tableEra = 0
   readonly #estimator: Estimator
   /** What waits for the manifest to be durable. */
   readonly #unsettled = new Set<Superseded>()
@@ -162,6 +163,37 @@ export class StoreCore {
     if (this.version.get(hash, space, key, from, to, out) !== lookup.value) return false
     cache.missed(store, hash, space, key, from, to, out)
     return true
+  }
+
+  /** As `get`, but undefined when only the tables know. */
+  getInMemory(hash: number, space: number, key: Buffer, from: number, to: number, out: Span): Lookup | undefined {
+    const { active } = this
+    const ref = active.get(hash, space, key, from, to, active.visible)
+    if (ref !== 0) return pointAt(active, ref, out) ? lookup.value : lookup.deleted
+    for (let i = this.frozen.length - 1; i >= 0; i--) {
+      const { memtable } = this.frozen[i]!
+      const found = memtable.get(hash, space, key, from, to, memtable.visible)
+      if (found !== 0) return pointAt(memtable, found, out) ? lookup.value : lookup.deleted
+    }
+    return this.#cache?.get(this.#cacheStore, hash, space, key, from, to, out) === true ? lookup.value : undefined
+  }
+
+  /** Changes when what the tables have of a key may have become another value. */
+  get tableEra(): number {
+    return this.#tableEra
+  }
+
+  /**
+   * Tells the cache of a value that the tables had in `era`; `isWanted`: it is put in at once. Nothing happens when the key
+   * may have another value by now: in the tables, or in a memtable whose keys were taken out of the cache already.
+   */
+  remember(era: number, hash: number, space: number, key: Buffer, value: Span, isWanted: boolean): void {
+    const cache = this.#cache
+    if (cache === undefined || era !== this.#tableEra) return
+    if (this.getInMemory(hash, space, key, 0, key.length, new Span()) !== undefined) return
+    const store = this.#cacheStore
+    if (isWanted) cache.put(store, hash, space, key, 0, key.length, value.bytes, value.from, value.to)
+    else cache.missed(store, hash, space, key, 0, key.length, value)
   }
 
   /**
@@ -398,6 +430,7 @@ export class StoreCore {
     const superseded = { version: this.version, flushed }
     this.version = version
     this.frozen = rest
+    if (flushed !== undefined) this.#tableEra += 1
     this.#unsettled.add(superseded)
     return superseded
   }
@@ -507,6 +540,7 @@ export class StoreCore {
     this.checkpoint = undefined
     this.checkpointMs = 0
     this.#cacheStore = this.#cache?.newStore() ?? 0
+    this.#tableEra += 1
     for (const one of [...this.#unsettled]) this.settle(one)
     for (const log of obsolete) this.#dropLog(log)
   }

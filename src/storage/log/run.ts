@@ -43,22 +43,17 @@ export class Run implements EntrySource {
 
   /** As `Table.get`, in the only table that can have the key. */
   get(hash: number, space: number, key: Buffer, from: number, to: number, out: Span): Lookup {
-    const table = this.#tableOf(space, key, from, to)
+    const table = this.tableOf(space, key, from, to)
     return table === undefined ? lookup.absent : table.get(hash, space, key, from, to, out)
-  }
-
-  /** As `Table.getAsync`. */
-  async getAsync(hash: number, space: number, key: Buffer, from: number, to: number, out: Span): Promise<Lookup> {
-    const table = this.#tableOf(space, key, from, to)
-    return table === undefined ? lookup.absent : table.getAsync(hash, space, key, from, to, out)
   }
 
   /** As `Table.mayContain`. */
   mayContain(hash: number, space: number, key: Buffer, from: number, to: number): boolean {
-    return this.#tableOf(space, key, from, to)?.mayContain(hash) ?? false
+    return this.tableOf(space, key, from, to)?.mayContain(hash) ?? false
   }
 
-  #tableOf(space: number, key: Buffer, from: number, to: number): Table | undefined {
+  /** The only table that can have the key; undefined: none can. */
+  tableOf(space: number, key: Buffer, from: number, to: number): Table | undefined {
     const { tables } = this
     if (tables.length === 1) return tables[0]
     return tables[this.#maxima.find(space, key, from, to)]

@@ -27,6 +27,7 @@ import { closedDuring, LogIterator } from './log-iterator.ts'
 import { LogSnapshot } from './log-snapshot.ts'
 import { type LogStats, logStatsOf } from './log-stats.ts'
 import { Maintenance } from './maintenance.ts'
+import { ReadMany, type ReadManyOptions } from './read-many.ts'
 import type { VerifyReport } from './verify.ts'
 import { verifyOpen } from './verify-open.ts'
 import type { WorkerPool } from './worker-pool.ts'
@@ -66,6 +67,7 @@ export class LogStore implements Store {
   #clears = 0
   #closing: Promise<void> | undefined
   readonly #out = new Span()
+  readonly #reads: ReadMany
   /** Owns the jobs that verify. */
   readonly #scrubs = {}
 
@@ -74,6 +76,7 @@ export class LogStore implements Store {
     this.#settings = settings
     this.#core = core
     this.name = core.files.store
+    this.#reads = new ReadMany(core)
     this.#durable = core.checkpoint
     this.#maintenance = new Maintenance(core, runner, () => lock.check(), settings.pool)
     const mayHave: BatchOwner['mayHave'] = (space, key, from, to) => core.mayHave(space, key, from, to)
@@ -185,6 +188,40 @@ export class LogStore implements Store {
   has(key: KeyLike): boolean {
     const bytes = keyBuffer(key)
     return this.hasSync(0, bytes, 0, bytes.length)
+  }
+
+  /**
+   * What `decode` makes of the value of a key, from where it lies, without a copy; undefined when there is none. The bytes
+   * are valid during the call, in which no store of the engine may be used. Throws like `getSync`, and what `decode` throws.
+   */
+  read<T>(
+    space: number,
+    key: Buffer,
+    keyFrom: number,
+    keyTo: number,
+    decode: (bytes: Buffer, from: number, to: number) => T,
+  ): T | undefined {
+    const out = this.#out
+    return this.getSync(space, key, keyFrom, keyTo, out) ? decode(out.bytes, out.from, out.to) : undefined
+  }
+
+  /**
+   * Copies of the values of many keys, undefined for those that have none, as they are at the moment of the call. What is
+   * not in memory is read without blocking, in the order of the disk. Rejects with StoreError `ERR_STORE_CLOSED`, also
+   * when the store is closed meanwhile, `ERR_STORE_KEY`, `ERR_STORE_SPACE`, `ERR_STORE_CORRUPT`, `ERR_STORE_IO`; with
+   * OptionError.
+   */
+  async getMany(keys: readonly KeyLike[], options: ReadManyOptions = {}): Promise<(Buffer | undefined)[]> {
+    return this.#reads.getMany(keys, options)
+  }
+
+  /**
+   * Brings the values of keys that are in tables into the record cache, without blocking, so that `getSync` need not read
+   * the disk for them soon after. They may be too many for the cache, or too large, or it may be off: then the system has
+   * read them at least. Rejects like `getMany`.
+   */
+  async prefetch(keys: readonly KeyLike[], options: ReadManyOptions = {}): Promise<void> {
+    return this.#reads.prefetch(keys, options)
   }
 
   iterate(range: StoreRange = {}): StoreIterator {
@@ -384,6 +421,7 @@ export class LogStore implements Store {
     await this.#maintenance.end()
     if (core.poison === undefined) attempt(() => core.settleAll())
     await this.#settings.runner.cancel(this.#scrubs)
+    await this.#reads.ended()
     attempt(() => core.close())
     onClose()
     attempt(() => lock.release())

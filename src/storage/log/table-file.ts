@@ -27,6 +27,8 @@ export class TableFile {
   readonly sections: Sections
   readonly index: SparseIndex
   #open = true
+  /** Reads that are under way without blocking: the handle stays open until they have ended. */
+  #reads = 0
 
   private constructor(files: StoreFiles, name: string, file: FileHandle, fileNumber: number) {
     this.store = files.store
@@ -97,10 +99,14 @@ export class TableFile {
   /** As `fill`, without blocking. */
   async fillAsync(chunk: Chunk, at: number, length: number, offset: number): Promise<void> {
     let read: number
+    this.#reads += 1
     try {
       read = await this.file.read(chunk.bytes, at, length, offset)
     } catch (error) {
       throw this.#unreadable(offset, error)
+    } finally {
+      this.#reads -= 1
+      if (this.#reads === 0 && !this.#open) this.file.closeSync()
     }
     if (read !== length) throw this.damage(offset + read, 'it ends here, before its records do')
   }
@@ -145,9 +151,14 @@ export class TableFile {
     return this.#read(offset, this.index.offsetOf(to) - offset)
   }
 
+  get isOpen(): boolean {
+    return this.#open
+  }
+
+  /** Closes the file, at the latest when a read under way has ended: it might hit another file of the same descriptor. */
   close(): void {
     if (!this.#open) return
     this.#open = false
-    this.file.closeSync()
+    if (this.#reads === 0) this.file.closeSync()
   }
 }

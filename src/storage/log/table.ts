@@ -47,6 +47,8 @@ export class Table implements EntrySource {
   readonly #firstRead: number
   /** Empty until they are needed. */
   #slots: Int32Array = noSlots
+  /** The slots are being read. */
+  #loading: Promise<void> | undefined
   readonly #buffer: Chunk
   /** For records above `#firstRead`. */
   #longBuffer: Chunk | undefined
@@ -99,22 +101,70 @@ export class Table implements EntrySource {
     return lookup.absent
   }
 
-  /** As `get`, reading without blocking; the value has a buffer of its own. Several may be under way. */
-  async getAsync(hash: number, space: number, key: Buffer, from: number, to: number, out: Span): Promise<Lookup> {
-    const slots = this.#slots.length === 0 ? await this.#loadSlotsAsync() : this.#slots
+  // --- the parts of a lookup that does not block (table-reads.ts)
+
+  /** Whether a lookup would read the slots first. */
+  get wantsSlots(): boolean {
+    return this.#slots.length === 0
+  }
+
+  /** Reads the slots without blocking. Of several calls at a time one reads. Rejects like `get`. */
+  loadSlots(): Promise<void> {
+    this.#loading ??= this.#loadSlotsAsync()
+    return this.#loading
+  }
+
+  async #loadSlotsAsync(): Promise<void> {
+    try {
+      const slots = await this.file.readSlotsAsync()
+      if (this.#slots.length === 0 && this.file.isOpen) this.#slots = slots
+    } finally {
+      this.#loading = undefined
+    }
+  }
+
+  /** The next slot behind slot `after` (−1: the first one) that may lead to a key with this hash; −1: there is none. */
+  nextSlot(hash: number, after: number): number {
+    const slots = this.#slots
     const count = slots.length
     const tag = tagOf(hash)
-    let at = homeOf(hash, count)
-    for (let slot = slots[at]!; slot !== 0; slot = slots[at]!) {
-      if (((slot ^ tag) & tagMask) === 0) {
-        const found = await this.#readAtAsync((slot & placeMask) << 3, space, key, from, to, out)
-        if (found !== lookup.absent) return found
-        this.falsePositives += 1
-      }
-      at += 1
+    let at = after < 0 ? homeOf(hash, count) : after + 1
+    for (;;) {
       if (at === count) at = 0
+      const slot = slots[at]!
+      if (slot === 0) return -1
+      if (((slot ^ tag) & tagMask) === 0) return at
+      at += 1
     }
-    return lookup.absent
+  }
+
+  /** Where the record is that a slot leads to. */
+  offsetOf(slot: number): number {
+    return (this.#slots[slot]! & placeMask) << 3
+  }
+
+  /** Bytes to read of the record at `offset`: the whole of it, unless it is a long one. Throws StoreError ERR_STORE_CORRUPT. */
+  lengthAt(offset: number): number {
+    const length = Math.min(this.#recordsEnd - offset, this.#firstRead)
+    if (length >= minRecordBytes) return length
+    throw this.file.damage(offset, 'no record fits where its slots say that there is one')
+  }
+
+  /** Reads bytes of records into a fresh chunk. Rejects like `get`. */
+  async read(offset: number, length: number): Promise<Chunk> {
+    const chunk = makeChunk(length)
+    this.preads += 1
+    await this.file.fillAsync(chunk, 0, length, offset)
+    return chunk
+  }
+
+  /** Bytes of the record at `at` of a chunk, which is at `offset` of the file. Throws StoreError ERR_STORE_CORRUPT. */
+  sizeIn(chunk: Chunk, at: number, offset: number): number {
+    const size = sizeAt(chunk.words, at >>> 2)
+    if (size < 0 || size > this.meta.maxRecordBytes || size > this.#recordsEnd - offset) {
+      throw this.file.damage(offset, 'no record has the length given here')
+    }
+    return size
   }
 
   /** Whether it may hold a key with this hash; it does not, once in 200 times that it says so. Throws like `get`. */
@@ -160,11 +210,6 @@ export class Table implements EntrySource {
     return this.#slots
   }
 
-  async #loadSlotsAsync(): Promise<Int32Array> {
-    this.#slots = await this.file.readSlotsAsync()
-    return this.#slots
-  }
-
   /** Reads the record at `offset` and looks whether it is the key's. */
   #readAt(offset: number, space: number, key: Buffer, from: number, to: number, out: Span): Lookup {
     const { file } = this
@@ -174,7 +219,7 @@ export class Table implements EntrySource {
     if (length < minRecordBytes) throw file.damage(offset, 'no record fits where its slots say that there is one')
     this.preads += 1
     file.fill(chunk, 0, length, offset)
-    const size = this.#sizeOf(chunk, offset)
+    const size = this.sizeIn(chunk, 0, offset)
     if (size > length) {
       const long = this.#longChunk(size)
       chunk.bytes.copy(long.bytes, 0, 0, length)
@@ -182,35 +227,7 @@ export class Table implements EntrySource {
       file.fill(long, length, size - length, offset + length)
       chunk = long
     }
-    return this.#match(chunk, offset, size, space, key, from, to, out)
-  }
-
-  async #readAtAsync(offset: number, space: number, key: Buffer, from: number, to: number, out: Span): Promise<Lookup> {
-    const { file } = this
-    let chunk = makeChunk(this.#firstRead)
-    const room = this.#recordsEnd - offset
-    const length = Math.min(room, this.#firstRead)
-    if (length < minRecordBytes) throw file.damage(offset, 'no record fits where its slots say that there is one')
-    this.preads += 1
-    await file.fillAsync(chunk, 0, length, offset)
-    const size = this.#sizeOf(chunk, offset)
-    if (size > length) {
-      const long = makeChunk(size)
-      chunk.bytes.copy(long.bytes, 0, 0, length)
-      this.preads += 1
-      await file.fillAsync(long, length, size - length, offset + length)
-      chunk = long
-    }
-    return this.#match(chunk, offset, size, space, key, from, to, out)
-  }
-
-  /** Bytes of the record that the chunk begins with. */
-  #sizeOf(chunk: Chunk, offset: number): number {
-    const size = sizeAt(chunk.words, 0)
-    if (size < 0 || size > this.meta.maxRecordBytes || size > this.#recordsEnd - offset) {
-      throw this.file.damage(offset, 'no record has the length given here')
-    }
-    return size
+    return this.match(chunk, 0, offset, size, space, key, from, to, out)
   }
 
   #longChunk(size: number): Chunk {
@@ -221,9 +238,10 @@ export class Table implements EntrySource {
     return this.#longBuffer
   }
 
-  /** The chunk's record, once it is known to be intact: only then another key is another key. */
-  #match(
+  /** The record at `at` of a chunk, once it is known to be intact: only then another key is another key. */
+  match(
     chunk: Chunk,
+    at: number,
     offset: number,
     size: number,
     space: number,
@@ -232,19 +250,20 @@ export class Table implements EntrySource {
     to: number,
     out: Span,
   ): Lookup {
-    if (!isIntact(chunk, 0, size, checkSeed(this.file.seed, offset))) {
+    if (!isIntact(chunk, at, size, checkSeed(this.file.seed, offset))) {
       throw this.file.damage(offset, 'the checksum of a record does not match')
     }
     const { bytes, words } = chunk
-    const head = words[1]!
+    const head = words[(at >>> 2) + 1]!
     const flags = head >>> 24
     if ((head & 0xffffff) !== to - from || (flags & spaceMask) !== space) return lookup.absent
-    if (!sameKey(bytes, recordHeaderBytes, key, from, to)) return lookup.absent
+    const keyAt = at + recordHeaderBytes
+    if (!sameKey(bytes, keyAt, key, from, to)) return lookup.absent
     if ((flags & flagDeleted) !== 0) return lookup.deleted
-    const valueFrom = recordHeaderBytes + to - from
+    const valueFrom = keyAt + to - from
     out.bytes = bytes
     out.from = valueFrom
-    out.to = valueFrom + words[2]!
+    out.to = valueFrom + words[(at >>> 2) + 2]!
     return lookup.value
   }
 }

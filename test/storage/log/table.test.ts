@@ -4,7 +4,9 @@ import { Span } from '../../../src/storage/index.ts'
 import { everything, lookup } from '../../../src/storage/log/cursor.ts'
 import { hashOf } from '../../../src/storage/log/key-hash.ts'
 import { recordBytes } from '../../../src/storage/log/record.ts'
+import { Run } from '../../../src/storage/log/run.ts'
 import { Table } from '../../../src/storage/log/table.ts'
+import { readTables, WantedKey } from '../../../src/storage/log/table-reads.ts'
 import { TableWriter } from '../../../src/storage/log/table-writer.ts'
 import { SeededRandom } from '../../sim/random.ts'
 import { suite } from '../../support/suite.ts'
@@ -157,22 +159,16 @@ test('reading without blocking finds the same, many at a time', async () => {
   writeTable(files, 1, entries)
   const table = Table.open(files, 1)
   const keys = ['', 'deleted', 'large', 'small', 'absent', 'absent too'].map((text) => Buffer.from(text))
-  const results = await Promise.all(
-    keys.map(async (key) => {
-      const out = new Span()
-      const hash = hashOf(hashSeed, 0, key, 0, key.length)
-      return { found: await table.getAsync(hash, 0, key, 0, key.length, out), out }
-    }),
-  )
-  const { absent, value, deleted } = lookup
-  assert.equal(
-    results.map(({ found }) => found),
-    [value, deleted, value, value, absent, absent],
-  )
-  // Each has a buffer of its own: what came later has not overwritten it.
-  assert.is(results[0]!.out.copy().toString(), 'empty')
-  assert.is(results[2]!.out.copy().toString(), 'v'.repeat(100_000))
-  assert.is(results[3]!.out.copy().toString(), 'v')
+  const wanted = keys.map((key, i) => new WantedKey(hashOf(hashSeed, 0, key, 0, key.length), 0, key, i))
+  const results: (string | undefined)[] = keys.map(() => undefined)
+  await readTables([new Run([table])], wanted, {
+    concurrency: 3,
+    check: () => {},
+    found: ({ index }, value) => {
+      results[index] = value.copy().toString()
+    },
+  })
+  assert.equal(results, ['empty', undefined, 'v'.repeat(100_000), 'v', undefined, undefined])
   table.close()
 })
 
