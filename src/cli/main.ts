@@ -44,6 +44,10 @@ try {
   } else if (cause instanceof MillraceError) {
     console.error(`millrace: ${cause.message}`)
     process.exitCode = 1
+  } else if (cause instanceof Error && 'syscall' in cause) {
+    // The system refused something: no right to read, an address in use. Its message names what and where.
+    console.error(`millrace: ${cause.message}`)
+    process.exitCode = 1
   } else {
     throw cause
   }

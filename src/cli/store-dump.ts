@@ -1,10 +1,10 @@
 /** `millrace store dump`: the entries of a table on disk, in the order of their keys. Changes nothing. */
 import { parseArgs } from 'node:util'
 import { describeError } from '../base/errors.ts'
-import { ReadOnlyStore, spaceCount, type StoreRange } from '../storage/index.ts'
+import { ReadOnlyStore, spaceCount, type StoreInfo, type StoreRange } from '../storage/index.ts'
 import { type BytesFormat, formatBytes, parseBytes } from './bytes-text.ts'
 import { withOutput } from './output.ts'
-import { type StorePlace, storesIn } from './store-directory.ts'
+import { counted, type StorePlace, storesIn } from './store-directory.ts'
 import { UsageError } from './usage.ts'
 
 const usage = `usage: millrace store dump DIR [--space N] [--prefix P] [--reverse] [--limit N] [--as text|hex|base64] [--json]
@@ -31,6 +31,7 @@ export async function dumpCommand(args: readonly string[]): Promise<void> {
   const { place, range, limit, format, json } = given
   await withOutput(async (output) => {
     using store = ReadOnlyStore.open(place.path, { name: place.name })
+    warn(place, store.info())
     let count = 0
     for (const [key, value] of store.entries(range)) {
       if (count === limit) break
@@ -40,6 +41,15 @@ export async function dumpCommand(args: readonly string[]): Promise<void> {
       if (full !== undefined) await full
     }
   })
+}
+
+/** What is missing although nothing fails: the ends of logs that do not count. */
+function warn({ name }: StorePlace, { logs, owner }: StoreInfo): void {
+  for (const { file, end, unusedBytes } of logs) {
+    // Beside a running owner that is a batch that is just being written.
+    if (unusedBytes === 0 || (end === 'torn' && owner !== undefined)) continue
+    console.error(`millrace: ${name}: ${counted(unusedBytes)} bytes at the end of ${file} do not count (${end})`)
+  }
 }
 
 interface DumpArguments {

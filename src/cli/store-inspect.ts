@@ -1,7 +1,7 @@
 /** `millrace store inspect`: what a table on disk consists of, and how far it has followed its topic. Changes nothing. */
 import { parseArgs } from 'node:util'
 import { describeError } from '../base/errors.ts'
-import { ReadOnlyStore, type RunInfo, type StoreInfo, type TableInfo } from '../storage/index.ts'
+import { ReadOnlyStore, type StoreFault, type StoreInfo, type TableInfo } from '../storage/index.ts'
 import { decodeStoreState } from '../streams/index.ts'
 import { formatBytes } from './bytes-text.ts'
 import { withOutput } from './output.ts'
@@ -82,15 +82,21 @@ function textOf({ path }: StorePlace, info: StoreInfo, now: number): string {
     add('batches', `${counted(info.lastBatch)}, of which ${counted(info.flushedBatch ?? 0)} are in tables`)
   }
   add('open', info.owner === undefined ? 'by nobody' : `by process ${info.owner.pid} on ${info.owner.host}`)
-  lines.push('', ...tablesText(info.runs))
+  lines.push('', ...tablesText(info))
   if (info.logs.length > 0) lines.push('', ...logsText(info))
-  if (info.faults.length > 0) lines.push('', '  damaged:')
-  for (const { file, offset, what } of info.faults) lines.push(`    ${file}, byte ${offset}: ${what}`)
+  for (const [heading, isMeant] of [
+    ['damaged', ({ code }: StoreFault) => code === undefined],
+    ['cannot be read', ({ code }: StoreFault) => code !== undefined],
+  ] as const) {
+    const faults = info.faults.filter(isMeant)
+    if (faults.length > 0) lines.push('', `  ${heading}:`)
+    for (const { file, offset, what } of faults) lines.push(`    ${file}, byte ${offset}: ${what}`)
+  }
   return lines.join('\n')
 }
 
-function checkpointText({ checkpoint }: StoreInfo, now: number): string {
-  if (checkpoint === undefined) return 'none'
+function checkpointText({ checkpoint, manifest }: StoreInfo, now: number): string {
+  if (checkpoint === undefined) return manifest === undefined ? 'not known' : 'none'
   const { position, state, wallMs } = checkpoint
   const decoded = decodeStoreState(state)
   const said = decoded === undefined ? formatBytes(state, 'hex') : JSON.stringify(decoded)
@@ -115,8 +121,10 @@ function keyText({ space, key }: TableInfo['min']): string {
   return space === 0 ? short : `${space}:${short}`
 }
 
-function tablesText(runs: readonly RunInfo[]): string[] {
+function tablesText({ runs, manifest }: StoreInfo): string[] {
+  if (manifest === undefined) return ['  tables and logs are not known, as nothing says which of them count']
   if (runs.length === 0) return ['  no tables yet']
+  if (runs.every(({ tables }) => tables.length === 0)) return ['  none of its tables can be read']
   const rows = runs.flatMap(({ level, tables }, i) =>
     tables.map((table) => [
       level === 'last' ? 'last' : `upper ${i + 1}`,

@@ -10,7 +10,7 @@ const usage = `usage: millrace store verify DIR [--json]
 
 Reads everything in DIR, the table of a partition, or in all partitions of <dir>/<group>/<table>, and checks that it is
 whole and fits together. Changes nothing, and may be used while a process has the table open: it says what it could not
-check then. Ends with 1 when something is damaged.
+check then. Ends with 1 when something is damaged or cannot be read.
 
   --json   the report of each table as a JSON object, on a line of its own`
 
@@ -22,18 +22,26 @@ export async function verifyCommand(args: readonly string[]): Promise<void> {
     return
   }
   const damaged: string[] = []
+  const unread: string[] = []
   await withOutput(async (output) => {
     for (const place of given.places) {
       const report = verified(place)
-      if (report.faults.length > 0) damaged.push(report.store)
+      if (report.faults.some(({ code }) => code === undefined)) damaged.push(report.store)
+      else if (report.faults.length > 0) unread.push(report.store)
       if (given.json) await output.line(JSON.stringify({ path: place.path, ...report }))
       else await print(output, report)
     }
   })
-  if (damaged.length === 0) return
-  const remedy =
-    'restore the directory from a copy, or remove it with millrace store discard: it is built again from its topic then'
-  throw new MillraceError('ERR_STORE_CORRUPT', `${damaged.join(', ')} damaged: ${remedy}`)
+  if (damaged.length > 0) {
+    const remedy =
+      'restore the directory from a copy, or remove it with millrace store discard: it is built again from its topic then'
+    throw new MillraceError('ERR_STORE_CORRUPT', `${damaged.join(', ')} damaged: ${remedy}`)
+  }
+  if (unread.length > 0) {
+    const remedy =
+      'nothing is known to be damaged. Run it as the user whose application it is, or see what the disk has'
+    throw new MillraceError('ERR_STORE_IO', `${unread.join(', ')} could not be read completely: ${remedy}`)
+  }
 }
 
 function verifyArguments(args: readonly string[]): { places: StorePlace[]; json: boolean } | undefined {
@@ -66,10 +74,18 @@ function verified(place: StorePlace): VerifyReport {
 
 async function print(output: Output, report: VerifyReport): Promise<void> {
   const { store, files, entries, bytes, faults, notes } = report
-  const verdict =
-    faults.length === 0 ? 'whole' : `${counted(faults.length)} ${faults.length === 1 ? 'file' : 'places'} damaged`
+  const unread = faults.filter(({ code }) => code !== undefined)
+  const damaged = faults.filter(({ code }) => code === undefined)
+  const places = (list: readonly StoreFault[]): string =>
+    `${counted(list.length)} ${list.length === 1 ? 'file' : 'places'}`
+  const verdicts = [
+    damaged.length > 0 ? `${places(damaged)} damaged` : '',
+    unread.length > 0 ? `${places(unread)} not readable` : '',
+  ]
+  const verdict = verdicts.filter((one) => one !== '').join(', ') || 'whole'
   await output.line(`${store}: ${verdict}; ${counted(files)} files read, ${counted(entries)} entries, ${sized(bytes)}`)
   const lines = (what: string, list: readonly StoreFault[]): string[] =>
     list.map(({ file, offset, what: text }) => `  ${what} ${file}, byte ${offset}: ${text}`)
-  for (const line of [...lines('damage:', faults), ...lines('note:', notes)]) await output.line(line)
+  for (const line of [...lines('damage:', damaged), ...lines('not readable:', unread), ...lines('note:', notes)])
+    await output.line(line)
 }

@@ -1,6 +1,15 @@
 /** `millrace store inspect|dump|verify|compact`, as processes of their own, on stores at rest and on one that is open here. */
 import { spawn, spawnSync } from 'node:child_process'
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as assert from 'uvu/assert'
@@ -192,7 +201,54 @@ test('what is missing is said: manifest, CURRENT, a table', async () => {
     const inspected = run('inspect', copy)
     assert.is(inspected.code, 0)
     assert.match(inspected.out, /damaged:\n/)
+    assert.match(
+      inspected.out,
+      end === '.tbl' ? / {2}table +entries/ : /checkpoint +not known\n[\s\S]*are not known, as nothing/,
+    )
   }
+})
+
+test('what cannot be read is not called damaged: nobody is told to remove it', async () => {
+  const dir = await makeStore('unreadable')
+  const log = fileIn(dir, '.log')
+  rmSync(log)
+  symlinkSync(log, log)
+  const { code, out, err } = run('verify', dir)
+  assert.is(code, 1)
+  assert.match(out, /^unreadable\/table\/0: 1 file not readable; /)
+  assert.match(out, /not readable: \d{10}\.log, byte 0: it cannot be read \(ELOOP\)\n$/)
+  assert.match(err, /unreadable\/table\/0 could not be read completely: nothing is known to be damaged/)
+  assert.not.match(err, /discard/)
+  assert.is((JSON.parse(run('verify', dir, '--json').out) as { faults: { code: string }[] }).faults[0]!.code, 'ELOOP')
+  assert.match(run('inspect', dir).out, /\n {2}cannot be read:\n {4}\d{10}\.log/)
+  const dump = run('dump', dir)
+  assert.is(dump.code, 1)
+  assert.match(dump.err, /^millrace: ELOOP: .*\.log'\n$/)
+})
+
+test('dump says when the end of a log does not count', async () => {
+  const dir = await makeStore('ends')
+  const log = fileIn(dir, '.log')
+  const bytes = readFileSync(log)
+  bytes[bytes.length - 1]! ^= 1
+  writeFileSync(log, bytes)
+  const { code, out, err } = run('dump', dir)
+  assert.is(code, 0)
+  assert.is(out, dumped)
+  assert.match(err, /^millrace: ends\/table\/0: \d+ bytes at the end of \d{10}\.log do not count \(corrupt\)\n$/)
+})
+
+test('a path that is nearly right is answered with the right one', async () => {
+  const dir = await makeStore('My Group')
+  assert.match(dir, /%4dy%20%47roup/)
+  const wrong = run('inspect', join(root, 'My Group/table'))
+  assert.is(wrong.code, 1)
+  assert.ok(wrong.err.includes(`does not exist; is ${join(dir, '..')} meant? Names are percent-encoded on disk`))
+  const above = run('verify', join(dir, '../..'))
+  assert.is(above.code, 1)
+  assert.ok(above.err.endsWith(`is not a table, but holds some: name one of them\n  ${join(dir, '..')}\n`), above.err)
+  assert.ok(run('verify', root).err.includes(`\n  ${join(dir, '..')}\n`) || run('verify', root).err.includes(' more'))
+  assert.match(run('verify', join(dir, 'CURRENT')).err, /CURRENT is a file: name the directory of a table/)
 })
 
 test('beside a running owner: inspect, dump and verify work, compact says who has it', async () => {

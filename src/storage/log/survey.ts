@@ -21,6 +21,8 @@ export interface StoreFault {
   readonly offset: number
   /** What is wrong there. */
   readonly what: string
+  /** The system's code (EACCES, EIO, …) when it could not be read: then nothing is known to be damaged. */
+  readonly code?: string
 }
 
 /** What is needed to look at a store. */
@@ -39,10 +41,14 @@ const maxAttempts = 50
 /** The fault that an error tells of. */
 export function faultOf(error: unknown, file: string): StoreFault {
   if (error instanceof StoreError) {
-    return { file: error.file ?? file, offset: error.offset ?? 0, what: damageOf(error) }
+    const fault = { file: error.file ?? file, offset: error.offset ?? 0, what: damageOf(error) }
+    const { code } = (error.cause ?? {}) as { readonly code?: unknown }
+    return error.code === 'ERR_STORE_IO' && typeof code === 'string' ? { ...fault, code } : fault
   }
   const { code, message = String(error) } = error as { code?: string; message?: string }
-  return { file, offset: 0, what: code === undefined ? message : `it cannot be read (${code})` }
+  return code === undefined
+    ? { file, offset: 0, what: message }
+    : { file, offset: 0, what: `it cannot be read (${code})`, code }
 }
 
 export class StoreSurvey {

@@ -7,7 +7,7 @@ import type { FileHandle } from '../../base/fs.ts'
 import { compareToBound } from './cursor.ts'
 import { currentName, lockName, logName, manifestName, parseFileName, type StoreFiles, tableName } from './format.ts'
 import type { SeenManifest } from './manifest.ts'
-import type { ReplayedLog } from './replay.ts'
+import { logNumbers, type ReplayedLog } from './replay.ts'
 import { faultOf, type StoreFault, type StoreSurvey } from './survey.ts'
 import type { Table } from './table.ts'
 import { verifyLog } from './verify-log.ts'
@@ -184,7 +184,7 @@ function judgeEnd(scrub: Scrub, { number, bytes, size, end, what }: ReplayedLog,
 }
 
 /** What nobody refers to. */
-function noteRest(scrub: Scrub, { names, logs }: StoreSurvey, manifest: SeenManifest): void {
+function noteRest(scrub: Scrub, { names }: StoreSurvey, manifest: SeenManifest): void {
   const { state, fileNumber, tornBytes, byteLength } = manifest
   if (tornBytes > 0) {
     const text = `${tornBytes} bytes from here on are a state whose write was broken off; they are cut off when the store is opened next`
@@ -192,7 +192,8 @@ function noteRest(scrub: Scrub, { names, logs }: StoreSurvey, manifest: SeenMani
   }
   const keep = new Set([currentName, manifestName(fileNumber)])
   for (const number of [...state.upper.flat(), ...state.last]) keep.add(tableName(number))
-  for (const number of logs.keys()) keep.add(logName(number))
+  // Those that could not be read, too.
+  for (const number of logNumbers(names, state)) keep.add(logName(number))
   for (const name of names) {
     const { kind } = parseFileName(name)
     if (keep.has(name)) continue
