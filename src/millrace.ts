@@ -42,7 +42,8 @@ import {
 } from './streams/index.ts'
 
 /** Tables on disk: options of the log engine. */
-export interface DiskStorage extends Pick<LogEngineOptions, 'dir' | 'writeBufferBytes' | 'sync' | 'syncIntervalMs'> {}
+export interface DiskStorage
+  extends Pick<LogEngineOptions, 'dir' | 'writeBufferBytes' | 'cacheBytes' | 'sync' | 'syncIntervalMs' | 'worker'> {}
 
 /** Something happened in an application: to its connections, to its tables, or in a store on disk. */
 export type MillraceEvent = ClientEvent | TableEvent | { readonly type: 'store'; readonly event: StoreEvent }
