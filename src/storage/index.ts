@@ -22,6 +22,7 @@ export {
 } from './contract.ts'
 export { encodePart, storeNameOf, storePath } from './directory.ts'
 export { StoreError, type StoreErrorCode } from './errors.ts'
+export type { MemoryStats } from './log/budget.ts'
 export { LogEngine, type LogEngineOptions, logEngine } from './log/engine.ts'
 export type { StoreEvent } from './log/events.ts'
 export {

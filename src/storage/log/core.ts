@@ -76,6 +76,8 @@ export class StoreCore {
   /** A memtable was frozen, or the tables have changed: there may be work. */
   onWork: () => void = () => {}
   onEvent: (event: StoreEvent) => void = () => {}
+  /** Memtables were frozen or have gone. */
+  onMemtables: () => void = () => {}
   #manifest: Manifest
   #log: LogFile | undefined
   #seq: number
@@ -292,6 +294,7 @@ export class StoreCore {
       this.frozen.push({ memtable, log })
       this.onWork()
     }
+    this.onMemtables()
   }
 
   /** Needs the sequence numbers of the memtable before it to be final. */
@@ -431,6 +434,7 @@ export class StoreCore {
     this.version = version
     this.frozen = rest
     if (flushed !== undefined) this.#tableEra += 1
+    this.onMemtables()
     this.#unsettled.add(superseded)
     return superseded
   }
@@ -541,6 +545,7 @@ export class StoreCore {
     this.checkpointMs = 0
     this.#cacheStore = this.#cache?.newStore() ?? 0
     this.#tableEra += 1
+    this.onMemtables()
     for (const one of [...this.#unsettled]) this.settle(one)
     for (const log of obsolete) this.#dropLog(log)
   }

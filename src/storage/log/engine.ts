@@ -10,6 +10,7 @@ import { storeNameOf, storePath } from '../directory.ts'
 import { StoreError } from '../errors.ts'
 import { isNodeFs, nodeFs } from '../node-fs.ts'
 import { LogAside } from './aside.ts'
+import { MemoryBudget, type MemoryStats } from './budget.ts'
 import { type CoreParts, StoreCore } from './core.ts'
 import type { StoreEvent } from './events.ts'
 import { lockName } from './format.ts'
@@ -30,9 +31,17 @@ export interface LogEngineOptions {
   readonly writeBufferBytes?: number
   /**
    * Memory for values that were read from tables more than once, for all stores together, bytes; 0: none, else from 4 KiB.
-   * Default 16 MiB.
+   * At most a quarter of `memoryBytes`. Default 16 MiB.
    */
   readonly cacheBytes?: number
+  /**
+   * Memory of all stores together, bytes: for the cache (`cacheBytes`), and half each of what is left for writes that are
+   * not in tables yet and for finding entries in tables (about 7 bytes for each). When writes take more, the store with most
+   * of them writes a table early; when finding does, tables that were not used lately do with less memory and read more.
+   * Not counted: what snapshots and iterators hold, buffers of work under way, and about 1 KiB for each table and store.
+   * Default 256 MiB, from 256 KiB.
+   */
+  readonly memoryBytes?: number
   /**
    * When commits become durable against power loss: `interval` (default): after `syncIntervalMs`; `batch`: before `commit`
    * returns; `never`: when the system likes. A killed process loses no commit in any case.
@@ -60,6 +69,7 @@ const optionTable: OptionTable<LogEngineOptions> = {
   dir: text({ default: '', rule: /./s, says: 'must name a directory' }),
   writeBufferBytes: int({ default: 16 * 2 ** 20, min: 4096, max: 2 ** 30 }),
   cacheBytes: int({ default: 16 * 2 ** 20, min: 0, max: 2 ** 30 }),
+  memoryBytes: int({ default: 256 * 2 ** 20, min: 256 * 1024, max: 2 ** 46 }),
   sync: oneOf(['interval', 'batch', 'never'], { default: 'interval' }),
   syncIntervalMs: int({ default: 1000, min: 1, max: 2 ** 31 - 1 }),
   worker: bool({ default: true }),
@@ -94,6 +104,7 @@ export class LogEngine implements StorageEngine {
   readonly #random: Random
   readonly #runner: JobRunner
   readonly #pool: WorkerPool | undefined
+  readonly #budget: MemoryBudget
   readonly #cache: RecordCache | undefined
   readonly #stores = new Map<string, LogStore>()
   /** By path, of stores whose last sync failed: what is durable of each file. */
@@ -110,7 +121,8 @@ export class LogEngine implements StorageEngine {
     this.#runner = new JobRunner(this.#scheduler)
     const isReal = isNodeFs(this.#fs) && this.#scheduler === realScheduler
     this.#pool = this.#options.worker && isReal ? new WorkerPool({ scheduler: this.#scheduler }) : undefined
-    const { cacheBytes } = this.#options
+    this.#budget = new MemoryBudget(this.#options.memoryBytes, this.#options.cacheBytes)
+    const { cacheBytes } = this.#budget
     this.#cache = cacheBytes === 0 ? undefined : new RecordCache(Math.max(4096, cacheBytes))
     this.#aside = new LogAside({
       fs: this.#fs,
@@ -130,6 +142,11 @@ export class LogEngine implements StorageEngine {
   /** How well the record cache works, for all stores together. */
   get cacheStats(): CacheStats {
     return this.#cache?.stats ?? { allocatedBytes: 0, hits: 0, misses: 0, admitted: 0 }
+  }
+
+  /** What all stores take in memory, by kind. */
+  get memoryStats(): MemoryStats {
+    return this.#budget.stats
   }
 
   /**
@@ -153,7 +170,10 @@ export class LogEngine implements StorageEngine {
   }
 
   async #openAt(dir: string, name: string): Promise<LogStore> {
-    if (this.#stores.has(dir)) throw new StoreError('ERR_STORE_LOCKED', name, 'it is open already')
+    if (this.#stores.has(dir)) {
+      const text = `${dir} is open already in this process: use that store, or close it first`
+      throw new StoreError('ERR_STORE_LOCKED', name, text)
+    }
     try {
       this.#aside.sweep(dir)
       return this.#open(dir, name)
@@ -191,6 +211,7 @@ export class LogEngine implements StorageEngine {
         now: () => this.#scheduler.now(),
         durableBytes: this.#durable.get(dir) ?? new Map(),
         isSuspect: this.#suspects.has(dir),
+        memory: this.#budget.tables,
         onEvent,
         checkLock: () => lock.check(),
         onLeftover,
@@ -204,6 +225,7 @@ export class LogEngine implements StorageEngine {
         lock,
         runner: this.#runner,
         pool: this.#pool,
+        budget: this.#budget,
         scheduler: this.#scheduler,
         sync: this.#options.sync,
         syncIntervalMs: this.#options.syncIntervalMs,
@@ -267,7 +289,8 @@ export class LogEngine implements StorageEngine {
 function openError(store: string, dir: string, cause: unknown): StoreError {
   const { code = 'unknown', message = String(cause) } = cause as { code?: string; message?: string }
   if (code === 'ENOSPC' || code === 'EDQUOT') {
-    return new StoreError('ERR_STORE_NOSPACE', store, `${dir} cannot be opened: the disk is full (${code})`, cause)
+    const text = `${dir} cannot be opened: the disk is full (${code}). Nothing is lost: make room, then open it again`
+    return new StoreError('ERR_STORE_NOSPACE', store, text, cause)
   }
   const remedies: Readonly<Record<string, string>> = {
     EACCES: 'give the process the right to read and write there',
@@ -278,8 +301,9 @@ function openError(store: string, dir: string, cause: unknown): StoreError {
     EMFILE: 'raise the limit of open files',
     ENAMETOOLONG: 'choose a shorter directory',
   }
-  const remedy = remedies[code]
-  const text = `${dir} cannot be opened (${code}): ${remedy ?? message}`
+  // The system's message says which file it was.
+  const remedy = Object.hasOwn(remedies, code) ? `: ${remedies[code]}` : ''
+  const text = `${dir} cannot be opened (${message})${remedy}`
   return new StoreError('ERR_STORE_IO', store, text, cause)
 }
 

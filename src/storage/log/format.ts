@@ -8,6 +8,7 @@
 import { crc32 } from 'node:zlib'
 import type { Fs } from '../../base/fs.ts'
 import { StoreError } from '../errors.ts'
+import type { TableMemory } from './budget.ts'
 
 /** The kinds of files that begin with a header. */
 export type FileKind = 'log' | 'table' | 'manifest'
@@ -44,6 +45,8 @@ export interface StoreFiles {
   readonly storeId: Buffer
   /** Seed of the hashes of keys, of this store only. */
   readonly hashSeed: number
+  /** What tables may take in memory, shared with other stores; undefined: as much as they need. */
+  readonly memory?: TableMemory | undefined
   /** Wall clock, milliseconds. */
   now(): number
 }

@@ -112,6 +112,20 @@ export class Maintenance {
     else if (steps === Number.POSITIVE_INFINITY) this.#runner.join(job, longestJoinMs)
   }
 
+  /** Brings the oldest frozen memtable into tables at once, as far as that can be waited for. */
+  flushNow(): void {
+    if (this.#failed) {
+      this.#failed = false
+      this.schedule()
+    }
+    this.#push(this.#flush, Number.POSITIVE_INFINITY)
+  }
+
+  /** Resolves when nothing goes on. Never rejects. */
+  idle(): Promise<void> {
+    return this.#runner.idle(this)
+  }
+
   /** Resolves when writers are not asked to help any more; undefined when they are not. */
   ready(): Promise<void> | undefined {
     const { frozen, version } = this.#core

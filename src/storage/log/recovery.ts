@@ -27,6 +27,8 @@ export interface RecoverySettings {
   readonly durableBytes: ReadonlyMap<string, number>
   /** The last attempt of this process failed: what can be read may not be durable, whatever a sync says. It is written anew. */
   readonly isSuspect: boolean
+  /** For slots and indexes of tables. */
+  readonly memory: StoreFiles['memory']
   onEvent(event: StoreEvent): void
   /** Throws StoreError when the directory's lock was lost. */
   checkLock(): void
@@ -48,6 +50,7 @@ export function recover(settings: RecoverySettings): CoreParts {
     now,
     storeId: Buffer.from(state.storeId, 'hex'),
     hashSeed: state.hashSeed,
+    memory: settings.memory,
   }
   const tables = new TableSet(files, settings.onLeftover)
   let parts: ReplayedParts | undefined

@@ -49,7 +49,7 @@ export class Run implements EntrySource {
 
   /** As `Table.mayContain`. */
   mayContain(hash: number, space: number, key: Buffer, from: number, to: number): boolean {
-    return this.tableOf(space, key, from, to)?.mayContain(hash) ?? false
+    return this.tableOf(space, key, from, to)?.mayContain(hash, space, key, from, to) ?? false
   }
 
   /** The only table that can have the key; undefined: none can. */

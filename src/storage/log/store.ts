@@ -19,7 +19,8 @@ import {
 } from '../contract.ts'
 import { EntryIterator } from '../entry-iterator.ts'
 import { StoreError } from '../errors.ts'
-import { keyBuffer } from '../range.ts'
+import { checkRange, keyBuffer } from '../range.ts'
+import type { MemoryBudget, MemtableUser } from './budget.ts'
 import type { StoreCore } from './core.ts'
 import type { JobRunner } from './jobs.ts'
 import type { StoreLock } from './lock.ts'
@@ -28,6 +29,7 @@ import { LogSnapshot } from './log-snapshot.ts'
 import { type LogStats, logStatsOf } from './log-stats.ts'
 import { Maintenance } from './maintenance.ts'
 import { ReadMany, type ReadManyOptions } from './read-many.ts'
+import type { Memtable } from './memtable.ts'
 import type { VerifyReport } from './verify.ts'
 import { verifyOpen } from './verify-open.ts'
 import type { WorkerPool } from './worker-pool.ts'
@@ -44,6 +46,7 @@ export interface LogStoreSettings {
   readonly runner: JobRunner
   /** For background work in a worker thread; undefined: it is done in slices. */
   readonly pool: WorkerPool | undefined
+  readonly budget: MemoryBudget
   readonly scheduler: Scheduler
   readonly sync: SyncPolicy
   readonly syncIntervalMs: number
@@ -68,6 +71,8 @@ export class LogStore implements Store {
   #closing: Promise<void> | undefined
   readonly #out = new Span()
   readonly #reads: ReadMany
+  /** This store in the budget. */
+  readonly #user: MemtableUser
   /** Owns the jobs that verify. */
   readonly #scrubs = {}
 
@@ -120,6 +125,7 @@ export class LogStore implements Store {
       loaded: (bytes) => {
         core.loaded()
         this.#maintenance.written(bytes)
+        this.#balance()
       },
       setCheckpoint: (checkpoint) => core.loadCheckpoint(checkpoint),
       loadEnded: () => {
@@ -127,7 +133,44 @@ export class LogStore implements Store {
         this.#load = undefined
       },
     }
+    this.#user = {
+      freezeEarly: () => this.#freezeEarly(),
+      flushNow: () => this.#maintenance.flushNow(),
+      flushed: () => this.#maintenance.idle(),
+    }
+    core.onMemtables = () => this.#account()
     this.#maintenance.schedule()
+    this.#balance()
+  }
+
+  /** Tells the budget what the memtables take: what they hold, and their indexes. */
+  #account(): void {
+    const { active, frozen } = this.#core
+    let frozenBytes = 0
+    for (const { memtable } of frozen) frozenBytes += usedBytes(memtable)
+    this.#settings.budget.account(this.#user, usedBytes(active), frozenBytes)
+  }
+
+  /** After what may take more memory: a write, a new memtable, what a log held. */
+  #balance(): void {
+    this.#account()
+    this.#settings.budget.balance()
+  }
+
+  /** All stores together have too much in memory, and this one most. */
+  #freezeEarly(): boolean {
+    const core = this.#core
+    if (core.closed || core.poison !== undefined || this.#batch.count > 0) return false
+    try {
+      this.#group.close()
+      if (core.active.empty) return false
+      core.freeze(core.active.logNumber !== 0)
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error
+      core.onEvent({ kind: 'failed', store: this.name, error })
+      return false
+    }
+    return true
   }
 
   get checkpoint(): Checkpoint | undefined {
@@ -181,12 +224,12 @@ export class LogStore implements Store {
   }
 
   get(key: KeyLike): Buffer | undefined {
-    const bytes = keyBuffer(key)
+    const bytes = keyBuffer(key, this.name)
     return this.getSync(0, bytes, 0, bytes.length, this.#out) ? this.#out.copy() : undefined
   }
 
   has(key: KeyLike): boolean {
-    const bytes = keyBuffer(key)
+    const bytes = keyBuffer(key, this.name)
     return this.hasSync(0, bytes, 0, bytes.length)
   }
 
@@ -226,7 +269,7 @@ export class LogStore implements Store {
 
   iterate(range: StoreRange = {}): StoreIterator {
     this.#core.check()
-    checkSpace(this.name, range.space ?? 0)
+    checkRange(this.name, range)
     const view = this.#core.view()
     return new LogIterator(view, view.cursor(range), () => {
       if (this.#core.closed) throw closedDuring(this.name, 'it was closed')
@@ -286,6 +329,7 @@ export class LogStore implements Store {
     this.#checkBatchEmpty('start a bulk load')
     this.#group.close()
     this.#core.freeze(false)
+    this.#balance()
     this.#load = new LogBulkLoad(this.#loadOwner)
     return this.#load
   }
@@ -317,6 +361,7 @@ export class LogStore implements Store {
     else if (this.#settings.sync === 'interval') this.#syncLater()
     core.freezeIfFull()
     this.#maintenance.written(bytes)
+    this.#balance()
   }
 
   #syncNow(): void {
@@ -352,6 +397,7 @@ export class LogStore implements Store {
     this.#checkBatchEmpty('flush')
     this.#group.close()
     this.#core.freeze(true)
+    this.#balance()
     await this.#maintenance.flushAll()
   }
 
@@ -378,7 +424,7 @@ export class LogStore implements Store {
    * waiting does a part of that work in `commit`. Never rejects.
    */
   ready(): Promise<void> | undefined {
-    return this.#maintenance.ready()
+    return this.#maintenance.ready() ?? this.#settings.budget.ready()
   }
 
   clear(): void {
@@ -423,6 +469,7 @@ export class LogStore implements Store {
     await this.#settings.runner.cancel(this.#scrubs)
     await this.#reads.ended()
     attempt(() => core.close())
+    this.#settings.budget.leave(this.#user)
     onClose()
     attempt(() => lock.release())
     if (failures.length === 0) return
@@ -441,4 +488,9 @@ export class LogStore implements Store {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }
+}
+
+/** Memory of a memtable: room that was made but not used takes none. */
+function usedBytes(memtable: Memtable): number {
+  return memtable.allocatedBytes - memtable.bytes.length + memtable.end
 }

@@ -123,6 +123,11 @@ export class TableFile {
     throw this.damage(from, `the checksum of its ${what} does not match`)
   }
 
+  /** Bytes of its slots. */
+  get slotSectionBytes(): number {
+    return this.sections.slotsEnd - this.sections.spansEnd
+  }
+
   readSlots(): Int32Array {
     const { spansEnd, slotsEnd } = this.sections
     const chunk = this.#read(spansEnd, slotsEnd - spansEnd)

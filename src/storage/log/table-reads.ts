@@ -25,6 +25,8 @@ export class WantedKey {
   /** The run it has come to, and there the slot; −1: before the first. */
   run = 0
   slot = -1
+  /** Its block is to be read, as there is no memory for slots. */
+  isInBlock = false
   /** The record that is to be read. */
   table: Table | undefined
   offset = 0
@@ -82,7 +84,17 @@ function lead(runs: readonly Run[], one: WantedKey, reads: WantedKey[], slotless
   for (; one.run < runs.length; one.run++) {
     const table = runs[one.run]!.tableOf(space, key, 0, key.length)
     if (table === undefined) continue
-    if (table.wantsSlots) {
+    one.table = table
+    one.isInBlock = !table.hasSlots && !table.maySlots
+    if (one.isInBlock) {
+      const { from, to } = table.blockOf(space, key, 0, key.length)
+      one.slot = -1
+      one.offset = from
+      one.length = to - from
+      reads.push(one)
+      return
+    }
+    if (!table.hasSlots) {
       const others = slotless.get(table)
       if (others === undefined) slotless.set(table, [one])
       else others.push(one)
@@ -90,7 +102,6 @@ function lead(runs: readonly Run[], one: WantedKey, reads: WantedKey[], slotless
     }
     one.slot = table.nextSlot(hash, one.slot)
     if (one.slot < 0) continue
-    one.table = table
     one.offset = table.offsetOf(one.slot)
     one.length = table.lengthAt(one.offset)
     reads.push(one)
@@ -137,6 +148,15 @@ async function readGroup(
   for (const one of group) {
     const { offset, space, key } = one
     let at = offset - from
+    if (one.isInBlock) {
+      const what = table.matchIn(chunk, at, at + one.length, offset, space, key, 0, key.length, out)
+      if (what === lookup.value) found(one, out)
+      else if (what === lookup.absent) {
+        one.run += 1
+        others.push(one)
+      }
+      continue
+    }
     let bytes: Chunk = chunk
     const size = table.sizeIn(chunk, at, offset)
     if (at + size > end - from) {

@@ -1,9 +1,11 @@
 /**
  * A table: a file of entries in order, opened for reading. A lookup takes one probe of its slots and one read of the disk;
- * nothing is allocated, unless the record is above 4 KiB. A Table owns its file, its slots (read at the first lookup,
+ * nothing is allocated, unless the record is above 4 KiB. While there is no memory for slots (budget.ts) it reads the whole
+ * block of 4 KiB where the key can only be, and looks for it there. A Table owns its file, its slots (read at the first lookup,
  * given back by `releaseSlots`) and the buffer that lookups read into.
  */
-import type { Span } from '../contract.ts'
+import { Span } from '../contract.ts'
+import type { SlotUser, TableMemory } from './budget.ts'
 import { type CursorRange, type EntryCursor, type EntrySource, type Lookup, lookup, sameKey } from './cursor.ts'
 import type { StoreFiles } from './format.ts'
 import {
@@ -32,7 +34,7 @@ const keptBufferBytes = 64 * 1024
 
 const noSlots = new Int32Array(0)
 
-export class Table implements EntrySource {
+export class Table implements EntrySource, SlotUser {
   /** What it holds. */
   readonly meta: TableMeta
   /** Its file; for cursors. */
@@ -41,6 +43,10 @@ export class Table implements EntrySource {
   preads = 0
   /** Of those: for another key whose hash has the same tag. */
   falsePositives = 0
+  slotsUsed = false
+  /** Bytes read by lookups because there was no memory for slots; 0 again when there are slots. */
+  #paid = 0
+  readonly #memory: TableMemory | undefined
   readonly #hashSeed: number
   /** Where records end in the file. */
   readonly #recordsEnd: number
@@ -53,8 +59,10 @@ export class Table implements EntrySource {
   /** For records above `#firstRead`. */
   #longBuffer: Chunk | undefined
 
-  private constructor(file: TableFile, hashSeed: number) {
+  private constructor(file: TableFile, hashSeed: number, memory: TableMemory | undefined) {
     this.file = file
+    this.#memory = memory
+    memory?.indexOpened(file.index.byteLength)
     this.meta = file.meta
     this.#hashSeed = hashSeed
     this.#recordsEnd = file.sections.recordsEnd
@@ -67,7 +75,7 @@ export class Table implements EntrySource {
    * ERR_STORE_VERSION; or the system's error (EMFILE, EIO).
    */
   static open(files: StoreFiles, fileNumber: number): Table {
-    return new Table(TableFile.open(files, fileNumber), files.hashSeed)
+    return new Table(TableFile.open(files, fileNumber), files.hashSeed, files.memory)
   }
 
   /** Bytes of slots in memory: 0 until the first lookup. */
@@ -85,7 +93,9 @@ export class Table implements EntrySource {
    * is until the next lookup in this table. Throws StoreError ERR_STORE_CORRUPT, or the system's error.
    */
   get(hash: number, space: number, key: Buffer, from: number, to: number, out: Span): Lookup {
-    const slots = this.#slots.length === 0 ? this.#loadSlots() : this.#slots
+    if (this.#slots.length === 0 && !this.#loadSlots()) return this.#getInBlock(space, key, from, to, out)
+    this.slotsUsed = true
+    const slots = this.#slots
     const count = slots.length
     const tag = tagOf(hash)
     let at = homeOf(hash, count)
@@ -103,9 +113,46 @@ export class Table implements EntrySource {
 
   // --- the parts of a lookup that does not block (table-reads.ts)
 
-  /** Whether a lookup would read the slots first. */
-  get wantsSlots(): boolean {
-    return this.#slots.length === 0
+  /** Whether there are slots to look a key up in. */
+  get hasSlots(): boolean {
+    return this.#slots.length > 0
+  }
+
+  /** Whether there is memory for slots. Without, keys are looked for in their blocks. */
+  get maySlots(): boolean {
+    return this.#memory?.admits(this.file.slotSectionBytes, this.#paid) ?? true
+  }
+
+  /** The block where a key can only be: [from, to) in the file. It is going to be read for want of slots. */
+  blockOf(space: number, key: Buffer, from: number, to: number): { readonly from: number; readonly to: number } {
+    const { index } = this.file
+    const block = index.blockOf(space, key, from, to)
+    const place = { from: index.offsetOf(block), to: index.offsetOf(block + 1) }
+    this.#paid += place.to - place.from
+    return place
+  }
+
+  /** Looks for a key in the records at [at, end) of a chunk, which are at `offset` of the file. As `match`. */
+  matchIn(
+    chunk: Chunk,
+    at: number,
+    end: number,
+    offset: number,
+    space: number,
+    key: Buffer,
+    from: number,
+    to: number,
+    out: Span,
+  ): Lookup {
+    for (let next = at; next < end; ) {
+      const place = offset + next - at
+      const size = this.sizeIn(chunk, next, place)
+      if (next + size > end) throw this.file.damage(place, 'a record does not end in its block')
+      const found = this.match(chunk, next, place, size, space, key, from, to, out)
+      if (found !== lookup.absent) return found
+      next += size
+    }
+    return lookup.absent
   }
 
   /** Reads the slots without blocking. Of several calls at a time one reads. Rejects like `get`. */
@@ -117,7 +164,7 @@ export class Table implements EntrySource {
   async #loadSlotsAsync(): Promise<void> {
     try {
       const slots = await this.file.readSlotsAsync()
-      if (this.#slots.length === 0 && this.file.isOpen) this.#slots = slots
+      if (this.#slots.length === 0 && this.file.isOpen) this.#keep(slots)
     } finally {
       this.#loading = undefined
     }
@@ -125,6 +172,7 @@ export class Table implements EntrySource {
 
   /** The next slot behind slot `after` (−1: the first one) that may lead to a key with this hash; −1: there is none. */
   nextSlot(hash: number, after: number): number {
+    this.slotsUsed = true
     const slots = this.#slots
     const count = slots.length
     const tag = tagOf(hash)
@@ -167,9 +215,12 @@ export class Table implements EntrySource {
     return size
   }
 
-  /** Whether it may hold a key with this hash; it does not, once in 200 times that it says so. Throws like `get`. */
-  mayContain(hash: number): boolean {
-    const slots = this.#slots.length === 0 ? this.#loadSlots() : this.#slots
+  /** Whether it may hold a key; it does not, once in 200 times that it says so. Throws like `get`. */
+  mayContain(hash: number, space: number, key: Buffer, from: number, to: number): boolean {
+    if (this.#slots.length === 0 && !this.#loadSlots()) {
+      return this.#getInBlock(space, key, from, to, new Span()) !== lookup.absent
+    }
+    const slots = this.#slots
     const count = slots.length
     const tag = tagOf(hash)
     let at = homeOf(hash, count)
@@ -195,19 +246,40 @@ export class Table implements EntrySource {
 
   /** Gives the memory of the slots back; the next lookup reads them again. */
   releaseSlots(): void {
+    if (this.#slots.length === 0) return
     this.#slots = noSlots
+    this.#memory?.slotsReleased(this)
   }
 
   /** Closes the file. May be called any number of times; nothing else may be called then. */
   close(): void {
+    if (!this.file.isOpen) return
+    this.releaseSlots()
+    this.#memory?.indexClosed(this.file.index.byteLength)
     this.file.close()
-    this.#slots = noSlots
     this.#longBuffer = undefined
   }
 
-  #loadSlots(): Int32Array {
-    this.#slots = this.file.readSlots()
-    return this.#slots
+  /** False when there is no memory for them. */
+  #loadSlots(): boolean {
+    if (!this.maySlots) return false
+    this.#keep(this.file.readSlots())
+    return true
+  }
+
+  #keep(slots: Int32Array): void {
+    this.#slots = slots
+    this.#paid = 0
+    this.#memory?.slotsLoaded(this, 4 * slots.length)
+  }
+
+  #getInBlock(space: number, key: Buffer, from: number, to: number, out: Span): Lookup {
+    const place = this.blockOf(space, key, from, to)
+    const length = place.to - place.from
+    const chunk = makeChunk(length)
+    this.preads += 1
+    this.file.fill(chunk, 0, length, place.from)
+    return this.matchIn(chunk, 0, length, place.from, space, key, from, to, out)
   }
 
   /** Reads the record at `offset` and looks whether it is the key's. */

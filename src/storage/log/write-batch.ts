@@ -124,7 +124,13 @@ export class LogBatch implements StoreBatch {
     const stateAt = memtable.end
     const to = from + frameBytes(stateAt - from - frameHeader, copy?.state.length ?? 0)
     memtable.reserve(to - stateAt)
-    owner.log(from, to, stateAt, this.count, copy)
+    try {
+      owner.log(from, to, stateAt, this.count, copy)
+    } catch (error) {
+      // Without operations the store takes the batch for empty: then nothing of it may be left in the memtable.
+      if (this.count === 0) this.abandon()
+      throw error
+    }
     memtable.end = to
     memtable.publish()
     this.#reset()

@@ -16,7 +16,10 @@ abstract class World {
   /** Of background work: nothing may fail here. */
   failure: Error | undefined
   protected readonly random: SeededRandom
-  protected readonly options: Pick<LogEngineOptions, 'random' | 'writeBufferBytes' | 'sync' | 'cacheBytes' | 'onEvent'>
+  protected readonly options: Pick<
+    LogEngineOptions,
+    'random' | 'writeBufferBytes' | 'sync' | 'cacheBytes' | 'memoryBytes' | 'onEvent'
+  >
   #engine: LogEngine | undefined
 
   constructor(random: SeededRandom) {
@@ -27,6 +30,7 @@ abstract class World {
       writeBufferBytes: this.writeBufferBytes,
       sync: random.pick(['interval', 'never', 'never', 'batch']),
       cacheBytes: random.pick([0, 4096, 65_536, 2 ** 20]),
+      memoryBytes: random.pick([2 ** 18, 2 ** 28]),
       onEvent: (event) => this.#told(event),
     }
   }
