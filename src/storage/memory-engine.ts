@@ -45,7 +45,8 @@ export class MemoryEngine implements StorageEngine {
   async open(directory: StoreDirectory): Promise<Store> {
     const path = storePath(directory)
     const name = `${directory.group}/${directory.table}/${directory.partition}`
-    if (this.#stores.has(path)) throw new StoreError('ERR_STORE_LOCKED', name, 'it is open already')
+    if (this.#stores.has(path))
+      throw new StoreError('ERR_STORE_LOCKED', name, 'it is open already: use that store, or close it first')
     const store = new MemoryStore({
       name,
       maxBytes: this.#maxBytes,

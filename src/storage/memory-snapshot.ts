@@ -1,5 +1,5 @@
 /** A snapshot of a memory store. Owns its overlay until released. */
-import { checkKey, checkSpace } from './check.ts'
+import { checkKey } from './check.ts'
 import { type Checkpoint, type KeyLike, type Snapshot, Span, type StoreIterator, type StoreRange } from './contract.ts'
 import { EntryIterator } from './entry-iterator.ts'
 import { StoreError } from './errors.ts'
@@ -7,7 +7,7 @@ import { MemoryIterator } from './memory-iterator.ts'
 import { readValue } from './memory-reader.ts'
 import type { MemoryTable } from './memory-table.ts'
 import type { Overlay } from './overlay.ts'
-import { keyBuffer } from './range.ts'
+import { checkRange, keyBuffer } from './range.ts'
 
 export class MemorySnapshot implements Snapshot {
   readonly checkpoint: Checkpoint | undefined
@@ -42,18 +42,18 @@ export class MemorySnapshot implements Snapshot {
   }
 
   get(key: KeyLike): Buffer | undefined {
-    const bytes = keyBuffer(key)
+    const bytes = keyBuffer(key, this.#store)
     return this.getSync(0, bytes, 0, bytes.length, this.#out) ? this.#out.copy() : undefined
   }
 
   has(key: KeyLike): boolean {
-    const bytes = keyBuffer(key)
+    const bytes = keyBuffer(key, this.#store)
     return this.hasSync(0, bytes, 0, bytes.length)
   }
 
   iterate(range: StoreRange = {}): StoreIterator {
     const table = this.#open()
-    checkSpace(this.#store, range.space ?? 0)
+    checkRange(this.#store, range)
     return new MemoryIterator(table, this.#store, this.#overlay, range)
   }
 

@@ -25,7 +25,7 @@ import { MemoryIterator } from './memory-iterator.ts'
 import { readValue } from './memory-reader.ts'
 import { MemorySnapshot } from './memory-snapshot.ts'
 import { MemoryTable } from './memory-table.ts'
-import { keyBuffer } from './range.ts'
+import { checkRange, keyBuffer } from './range.ts'
 
 export interface MemoryStoreSettings {
   /** `group/table/partition`. */
@@ -121,18 +121,18 @@ export class MemoryStore implements Store {
   }
 
   get(key: KeyLike): Buffer | undefined {
-    const bytes = keyBuffer(key)
+    const bytes = keyBuffer(key, this.name)
     return this.getSync(0, bytes, 0, bytes.length, this.#out) ? this.#out.copy() : undefined
   }
 
   has(key: KeyLike): boolean {
-    const bytes = keyBuffer(key)
+    const bytes = keyBuffer(key, this.name)
     return this.hasSync(0, bytes, 0, bytes.length)
   }
 
   iterate(range: StoreRange = {}): StoreIterator {
     const table = this.#open()
-    checkSpace(this.name, range.space ?? 0)
+    checkRange(this.name, range)
     return new MemoryIterator(table, this.name, undefined, range)
   }
 

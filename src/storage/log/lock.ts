@@ -48,7 +48,8 @@ export class StoreLock {
   static acquire(fs: Fs, path: string, store: string, identity: ProcessIdentity): StoreLock {
     const held = locked.get(fs) ?? new Map<string, string>()
     locked.set(fs, held)
-    if (held.has(path)) throw lockedError(store, path, 'it is open in this process already')
+    if (held.has(path))
+      throw lockedError(store, path, 'it is open already in this process: use that store, or close it first')
     try {
       take(fs, path, store, identity)
     } catch (error) {

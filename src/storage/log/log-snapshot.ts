@@ -1,9 +1,9 @@
 /** A snapshot of a log store: a read view with the face of contract.ts. Holds the view until it is released. */
-import { checkKey, checkSpace } from '../check.ts'
+import { checkKey } from '../check.ts'
 import { type Checkpoint, type KeyLike, type Snapshot, Span, type StoreIterator, type StoreRange } from '../contract.ts'
 import { EntryIterator } from '../entry-iterator.ts'
 import { StoreError } from '../errors.ts'
-import { keyBuffer } from '../range.ts'
+import { checkRange, keyBuffer } from '../range.ts'
 import { closedDuring, LogIterator } from './log-iterator.ts'
 import type { ReadView } from './read-view.ts'
 
@@ -50,18 +50,18 @@ export class LogSnapshot implements Snapshot {
   }
 
   get(key: KeyLike): Buffer | undefined {
-    const bytes = keyBuffer(key)
+    const bytes = keyBuffer(key, this.#name)
     return this.getSync(0, bytes, 0, bytes.length, this.#out) ? this.#out.copy() : undefined
   }
 
   has(key: KeyLike): boolean {
-    const bytes = keyBuffer(key)
+    const bytes = keyBuffer(key, this.#name)
     return this.hasSync(0, bytes, 0, bytes.length)
   }
 
   iterate(range: StoreRange = {}): StoreIterator {
     this.#check()
-    checkSpace(this.#name, range.space ?? 0)
+    checkRange(this.#name, range)
     const check = (): void => {
       if (this.#isClosed()) throw closedDuring(this.#name, 'it was closed')
       if (this.#released) throw closedDuring(this.#name, 'the snapshot was released')

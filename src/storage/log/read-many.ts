@@ -66,7 +66,7 @@ export class ReadMany {
     checkSpace(store, space)
     for (let i = 0; i < keys.length; i++) {
       const like = keys[i]!
-      const key = keyBuffer(like)
+      const key = keyBuffer(like, store)
       checkKey(store, key, 0, key.length)
       const hash = hashOf(hashSeed, space, key, 0, key.length)
       const found = core.getInMemory(hash, space, key, 0, key.length, out)
