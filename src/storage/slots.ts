@@ -33,11 +33,24 @@ function place(segment: Int32Array, hash: number, stored: number): void {
 
 export class Slots {
   /** 2^depth pointers; several may point at one segment. */
-  directory: Int32Array[] = [makeSegment(minSlots, 0)]
+  directory: Int32Array[]
   /** The segment of a hash is directory[(hash >>> 16) >>> shift]. */
-  shift = maxDepth
+  shift: number
   /** Bytes of all segments. */
-  byteLength = 4 * (slotBase + 2 * minSlots)
+  byteLength: number
+
+  /** With room for about `expected` entries, so that these cost no growing. */
+  constructor(expected = 0) {
+    let slots = minSlots
+    let depth = 0
+    while (expected * 4 >= (slots << depth) * 3 && depth < maxDepth) {
+      if (slots < maxSlots) slots *= 2
+      else depth += 1
+    }
+    this.directory = Array.from({ length: 1 << depth }, () => makeSegment(slots, depth))
+    this.shift = maxDepth - depth
+    this.byteLength = 4 * (slotBase + 2 * slots) * this.directory.length
+  }
 
   segmentOf(hash: number): Int32Array {
     return this.directory[(hash >>> 16) >>> this.shift]!

@@ -27,6 +27,8 @@ export class Sorter implements StoreJob {
   /** The next element of the phase. */
   #at = 0
   #skip = -1
+  /** The entries came in order: there is nothing to sort. */
+  #isAscending = true
   /** State of the merge in progress: width of its runs, the pair's start, positions in both runs. */
   #width = runLength
   #left = 0
@@ -79,10 +81,16 @@ export class Sorter implements StoreJob {
   #readWords(units: number): number {
     const entries = this.#from
     const end = Math.min(entries.length, this.#at + (units >>> 1) + 1)
-    for (let i = this.#at; i < end; i++) this.#fromWords[i] = this.#keys.keyWord(entries[i]!, this.#skip)
+    const words = this.#fromWords
+    for (let i = this.#at; i < end; i++) {
+      const word = this.#keys.keyWord(entries[i]!, this.#skip)
+      words[i] = word
+      if (!this.#isAscending || i === 0 || words[i - 1]! < word) continue
+      this.#isAscending = words[i - 1] === word && this.#keys.compareEntries(entries[i - 1]!, entries[i]!) <= 0
+    }
     const done = end - this.#at
     this.#at = end
-    if (end === entries.length) this.#enter('runs')
+    if (end === entries.length) this.#enter(this.#isAscending ? 'done' : 'runs')
     return units - 2 * done
   }
 

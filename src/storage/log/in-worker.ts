@@ -15,10 +15,8 @@ import type { Steps } from './wait.ts'
 import { errorOf, filesMessage, type MergeMessage, type TableMessage, tableOf } from './worker-messages.ts'
 import type { NewTask, TaskNews, WorkerPool, WorkerTask } from './worker-pool.ts'
 
-/** Bytes of an image that are copied in one step, in about a third of a millisecond. */
-const copyPerStep = 1024 * 1024
-/** Larger memtables (of one large batch) are written here, because their image would take as much memory again. */
-const maxImageBytes = 256 * 1024 * 1024
+/** Keys whose newest records are looked for in one step. */
+const keysPerStep = 16_384
 
 export interface InWorkerSettings extends BackgroundSettings {
   readonly pool: WorkerPool
@@ -47,12 +45,12 @@ export class InWorker implements Background {
   }
 
   *flush(memtable: Memtable, dropDeleted: boolean): Steps<TableMeta[]> {
+    if (!this.isApart) return yield* this.#slices.flush(memtable, dropDeleted)
     const end = 8 * memtable.visible
-    if (!this.isApart || end > maxImageBytes) return yield* this.#slices.flush(memtable, dropDeleted)
-    const image = Buffer.allocUnsafeSlow(end)
-    for (let at = 0; at < end; at += copyPerStep) {
-      memtable.bytes.copy(image, at, at, Math.min(end, at + copyPerStep))
-      yield
+    const refs = new Int32Array(memtable.visibleKeys)
+    for (let i = 0; i < refs.length; i++) {
+      refs[i] = memtable.newest(memtable.keyAt(i), memtable.visible)
+      if (i % keysPerStep === keysPerStep - 1) yield
     }
     const { files } = this.#settings
     const message: NewTask = {
@@ -60,12 +58,11 @@ export class InWorker implements Background {
       files: filesMessage(files),
       // Records of tables are no larger, slots and index less than as large again.
       numbers: this.#numbers(2 * end, maxTableBytes, 0),
-      image,
-      hasFrames: memtable.logNumber !== 0,
-      keys: memtable.visibleKeys,
+      bytes: memtable.bytes.subarray(0, end),
+      refs,
       dropDeleted,
     }
-    const task = this.#start(message, image)
+    const task = this.#start(message, [refs.buffer])
     try {
       const news = yield* this.#next(task)
       if (news.kind === 'flushed') return news.tables.map(tableOf)
@@ -106,8 +103,8 @@ export class InWorker implements Background {
     for (const { worker } of this.#tasks) worker.cancel()
   }
 
-  #start(message: NewTask, image?: Buffer): Task {
-    const worker = this.#settings.pool.start(message, image === undefined ? [] : [image.buffer as ArrayBuffer])
+  #start(message: NewTask, transfer: readonly ArrayBuffer[] = []): Task {
+    const worker = this.#settings.pool.start(message, transfer)
     const task: Task = { worker, numbers: new Set(message.numbers) }
     this.#tasks.add(task)
     return task

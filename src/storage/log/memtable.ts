@@ -28,6 +28,11 @@ const quickSort = 1024
 /** Offsets are computed with 32-bit integers. */
 export const maxMemtableBytes = 2 ** 31 - 8
 
+/** Zeros, shared, so that another thread can write a memtable into tables while this one reads it. */
+export function allocateMemtable(size: number): Buffer {
+  return Buffer.from(new SharedArrayBuffer(size))
+}
+
 /** Bytes that a record takes. */
 export function recordBytes(keyLength: number, valueLength: number): number {
   return (recordHeader + keyLength + valueLength + 7) & ~7
@@ -57,14 +62,14 @@ export class Memtable implements KeyOrder {
   #bytes = 0
   #deleted = 0
   /** Of every key the first record, in the order of appending; those of an open batch last. */
-  #keys = new Int32Array(64)
+  #keys: Int32Array
   keyCount = 0
   /** How many of them are visible. */
   visibleKeys = 0
   /** The first `#sortedKeys` keys in order; never changed in place, because cursors hold it. */
   #sorted: Int32Array = new Int32Array(0)
   #spaces = 0
-  readonly #slots = new Slots()
+  readonly #slots: Slots
   /** A bit for each two references: the record there has a newer version, so reading it alone is not enough. */
   #superseded: Uint8Array
   readonly #seed: number
@@ -79,9 +84,12 @@ export class Memtable implements KeyOrder {
     readonly firstSeq: number
     readonly header: Buffer
     readonly image?: Buffer
-    /** Bytes to begin with, when it is known that they will be needed. */
+    /** Bytes and keys to begin with, when it is known that they will be needed. */
     readonly capacity?: number
+    readonly keys?: number
   }) {
+    this.#keys = new Int32Array(Math.max(64, settings.keys ?? 0))
+    this.#slots = new Slots(settings.keys)
     this.#seed = settings.seed
     this.logNumber = settings.logNumber
     this.firstSeq = settings.firstSeq
@@ -89,11 +97,25 @@ export class Memtable implements KeyOrder {
     this.end = settings.header.length
     this.visible = this.end >>> 3
     if (settings.image === undefined) {
-      this.bytes = allocate(settings.capacity ?? firstMemtableBytes)
+      this.bytes = allocateMemtable(settings.capacity ?? firstMemtableBytes)
       settings.header.copy(this.bytes)
     } else this.bytes = settings.image
     this.words = wordsOf(this.bytes)
     this.#superseded = new Uint8Array((this.bytes.length >>> 7) + 1)
+  }
+
+  /**
+   * A memtable that is only read in order: of records that are in `bytes` already, and `refs` to one of each key. Takes over
+   * both.
+   */
+  static ofRecords(seed: number, bytes: Buffer, refs: Int32Array): Memtable {
+    const memtable = new Memtable({ seed, logNumber: 0, firstSeq: 1, header: bytes.subarray(0, 0), image: bytes })
+    memtable.#keys = refs
+    memtable.keyCount = refs.length
+    for (const ref of refs) memtable.#spaces |= 1 << memtable.spaceOf(ref)
+    memtable.end = bytes.length
+    memtable.publish()
+    return memtable
   }
 
   /** Bytes of memory in use, indexes included. */
@@ -160,7 +182,7 @@ export class Memtable implements KeyOrder {
     assert(needed <= maxMemtableBytes, 'a memtable is above 2 GiB')
     let size = Math.max(firstMemtableBytes, this.bytes.length)
     while (size < needed) size *= 2
-    const larger = allocate(Math.min(size, maxMemtableBytes))
+    const larger = allocateMemtable(Math.min(size, maxMemtableBytes))
     this.bytes.copy(larger, 0, 0, this.end)
     this.bytes = larger
     this.words = wordsOf(larger)
@@ -440,10 +462,6 @@ class Ordering implements StoreJob {
     memtable.adoptOrder(out)
     return true
   }
-}
-
-function allocate(size: number): Buffer {
-  return Buffer.allocUnsafeSlow(size)
 }
 
 function wordsOf(bytes: Buffer): Int32Array {

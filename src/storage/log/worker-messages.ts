@@ -1,6 +1,6 @@
 /**
- * What the main thread and the worker thread of an engine say to each other. Plain data: a message is copied, and the image
- * of a memtable handed over. Each task has a number; the worker says something last about each, and then never again.
+ * What the main thread and the worker thread of an engine say to each other. Plain data: a message is copied; the bytes
+ * of a memtable, which nobody writes any more, are shared. Each task has a number; the worker says something last about each, and then never again.
  */
 import type { MessagePort } from 'node:worker_threads'
 import { StoreError, type StoreErrorCode } from '../errors.ts'
@@ -34,12 +34,10 @@ interface TaskMessage {
 /** Write a memtable into tables. */
 export interface FlushMessage extends TaskMessage {
   readonly kind: 'flush'
-  /** Its bytes; the worker owns them. */
-  readonly image: Uint8Array
-  /** Whether its records are in frames (it has a log), or follow each other. */
-  readonly hasFrames: boolean
-  /** Keys that must be found in it. */
-  readonly keys: number
+  /** Its bytes, shared. */
+  readonly bytes: Uint8Array
+  /** References to the newest record of each key; the worker owns them. */
+  readonly refs: Int32Array
   readonly dropDeleted: boolean
 }
 

@@ -10,7 +10,6 @@ import { realScheduler } from '../../base/real-scheduler.ts'
 import { nodeFs } from '../node-fs.ts'
 import { writeMemtable } from './background.ts'
 import type { StoreFiles } from './format.ts'
-import { firstFrame, frameHeader } from './frame.ts'
 import { JobRunner } from './jobs.ts'
 import type { MergePlan } from './levels.ts'
 import { Memtable } from './memtable.ts'
@@ -34,8 +33,6 @@ const { port, signal } = workerData as WorkerStart
 const fs = nodeFs()
 /** Nobody waits for turns of this thread, but a task that is broken off should end soon. */
 const runner = new JobRunner(realScheduler, { sliceMs: 10 })
-/** Records indexed in one step. */
-const recordsPerStep = 2048
 
 /** A task that has not ended; its job belongs to it. */
 class Task {
@@ -83,32 +80,9 @@ function startFlush(message: FlushMessage): void {
   )
 }
 
-function* flush(message: FlushMessage, files: StoreFiles, nextFile: () => number): Steps<TableMeta[]> {
-  const memtable = yield* indexed(message, files)
-  return yield* writeMemtable(files, nextFile, memtable, message.dropDeleted)
-}
-
-/** The memtable that an image is of. */
-function* indexed({ image, hasFrames, keys }: FlushMessage, { hashSeed }: StoreFiles): Steps<Memtable> {
-  const bytes = bufferOf(image)
-  const header = bytes.subarray(0, firstFrame)
-  const memtable = new Memtable({ seed: hashSeed, logNumber: 0, firstSeq: 1, header, image: bytes })
-  let left = recordsPerStep
-  for (let at = firstFrame; at < bytes.length; ) {
-    let record = hasFrames ? at + frameHeader : at
-    for (let count = hasFrames ? bytes.readUInt32LE(at + 20) : 1; count > 0; count--) {
-      record = memtable.adopt(record)
-      left -= 1
-      if (left > 0) continue
-      left = recordsPerStep
-      yield
-    }
-    at = hasFrames ? at + bytes.readUInt32LE(at) : record
-  }
-  memtable.end = bytes.length
-  memtable.publish()
-  assert(memtable.visibleKeys === keys, `a memtable has ${keys} keys, its image ${memtable.visibleKeys}`)
-  return memtable
+function flush(message: FlushMessage, files: StoreFiles, nextFile: () => number): Steps<TableMeta[]> {
+  const memtable = Memtable.ofRecords(files.hashSeed, bufferOf(message.bytes), message.refs)
+  return writeMemtable(files, nextFile, memtable, message.dropDeleted)
 }
 
 // --- merge
