@@ -14,6 +14,7 @@ import { MemoryBudget, type MemoryStats } from './budget.ts'
 import { type CoreParts, StoreCore } from './core.ts'
 import type { StoreEvent } from './events.ts'
 import { lockName } from './format.ts'
+import { FileHandles, RoomyFs, tooManyRemedy } from './handles.ts'
 import { JobRunner, type JobStats } from './jobs.ts'
 import { StoreLock } from './lock.ts'
 import { processIdentity } from './process-identity.ts'
@@ -43,6 +44,11 @@ export interface LogEngineOptions {
    */
   readonly memoryBytes?: number
   /**
+   * Tables that are open at a time, for all stores together; others are opened again when they are read. Besides, each store
+   * has two or three other files open, and background work up to 64 tables of its own. Default 512, from 8.
+   */
+  readonly maxOpenFiles?: number
+  /**
    * When commits become durable against power loss: `interval` (default): after `syncIntervalMs`; `batch`: before `commit`
    * returns; `never`: when the system likes. A killed process loses no commit in any case.
    */
@@ -70,6 +76,7 @@ const optionTable: OptionTable<LogEngineOptions> = {
   writeBufferBytes: int({ default: 16 * 2 ** 20, min: 4096, max: 2 ** 30 }),
   cacheBytes: int({ default: 16 * 2 ** 20, min: 0, max: 2 ** 30 }),
   memoryBytes: int({ default: 256 * 2 ** 20, min: 256 * 1024, max: 2 ** 46 }),
+  maxOpenFiles: int({ default: 512, min: 8, max: 2 ** 20 }),
   sync: oneOf(['interval', 'batch', 'never'], { default: 'interval' }),
   syncIntervalMs: int({ default: 1000, min: 1, max: 2 ** 31 - 1 }),
   worker: bool({ default: true }),
@@ -105,6 +112,7 @@ export class LogEngine implements StorageEngine {
   readonly #runner: JobRunner
   readonly #pool: WorkerPool | undefined
   readonly #budget: MemoryBudget
+  readonly #handles: FileHandles
   readonly #cache: RecordCache | undefined
   readonly #stores = new Map<string, LogStore>()
   /** By path, of stores whose last sync failed: what is durable of each file. */
@@ -122,6 +130,7 @@ export class LogEngine implements StorageEngine {
     const isReal = isNodeFs(this.#fs) && this.#scheduler === realScheduler
     this.#pool = this.#options.worker && isReal ? new WorkerPool({ scheduler: this.#scheduler }) : undefined
     this.#budget = new MemoryBudget(this.#options.memoryBytes, this.#options.cacheBytes)
+    this.#handles = new FileHandles(this.#options.maxOpenFiles)
     const { cacheBytes } = this.#budget
     this.#cache = cacheBytes === 0 ? undefined : new RecordCache(Math.max(4096, cacheBytes))
     this.#aside = new LogAside({
@@ -204,7 +213,7 @@ export class LogEngine implements StorageEngine {
         })
       }
       const parts = recover({
-        fs: this.#fs,
+        fs: new RoomyFs(this.#fs, this.#handles),
         dir,
         store: name,
         random: this.#random,
@@ -212,6 +221,7 @@ export class LogEngine implements StorageEngine {
         durableBytes: this.#durable.get(dir) ?? new Map(),
         isSuspect: this.#suspects.has(dir),
         memory: this.#budget.tables,
+        handles: this.#handles,
         onEvent,
         checkLock: () => lock.check(),
         onLeftover,
@@ -298,7 +308,8 @@ function openError(store: string, dir: string, cause: unknown): StoreError {
     EROFS: 'the file system is mounted read-only',
     ENOTDIR: 'a part of the path is a file: choose another directory',
     EEXIST: 'a part of the path is a file: choose another directory',
-    EMFILE: 'raise the limit of open files',
+    EMFILE: tooManyRemedy,
+    ENFILE: tooManyRemedy,
     ENAMETOOLONG: 'choose a shorter directory',
   }
   // The system's message says which file it was.

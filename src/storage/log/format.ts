@@ -9,6 +9,7 @@ import { crc32 } from 'node:zlib'
 import type { Fs } from '../../base/fs.ts'
 import { StoreError } from '../errors.ts'
 import type { TableMemory } from './budget.ts'
+import type { FileHandles } from './handles.ts'
 
 /** The kinds of files that begin with a header. */
 export type FileKind = 'log' | 'table' | 'manifest'
@@ -47,6 +48,8 @@ export interface StoreFiles {
   readonly hashSeed: number
   /** What tables may take in memory, shared with other stores; undefined: as much as they need. */
   readonly memory?: TableMemory | undefined
+  /** How many tables may be open, shared with other stores; undefined: all. */
+  readonly handles?: FileHandles | undefined
   /** Wall clock, milliseconds. */
   now(): number
 }

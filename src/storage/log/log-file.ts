@@ -2,6 +2,7 @@
 import type { FileHandle } from '../../base/fs.ts'
 import { StoreError } from '../errors.ts'
 import { FileSync } from './file-sync.ts'
+import { isTooMany, tooManyRemedy } from './handles.ts'
 import { crcSeed, encodeFileHeader, fileHeaderBytes, logName, type StoreFiles } from './format.ts'
 
 /** The error of a write or sync that failed, naming the file. Only a full disk is worth trying again. */
@@ -11,6 +12,11 @@ export function writeError(store: string, file: string, what: string, cause: unk
   if (code === 'ENOSPC' || code === 'EDQUOT') {
     const text = `${what} of ${file} failed: the disk is full (${code}). Nothing is lost: make room, then try again`
     return new StoreError('ERR_STORE_NOSPACE', store, text, cause, { file })
+  }
+  if (isTooMany(cause)) {
+    // Opening it failed, so nothing was written.
+    const text = `${what} of ${file} failed (${code}): ${tooManyRemedy}. Nothing is lost, and it is tried again`
+    return new StoreError('ERR_STORE_IO', store, text, cause, { file })
   }
   const text =
     `${what} of ${file} failed (${code ?? String(cause)}): nothing more is written, because what the disk holds is not known. ` +
@@ -23,7 +29,7 @@ export function tableError(store: string, cause: unknown): StoreError {
   const { code = String(cause) } = cause as { readonly code?: string }
   const isFull = code === 'ENOSPC' || code === 'EDQUOT'
   const text =
-    `a table could not be written (${isFull ? `the disk is full, ${code}` : code}). Nothing is lost: what it was made of is kept, ` +
+    `a table could not be written (${isFull ? `the disk is full, ${code}` : isTooMany(cause) ? `${code}: ${tooManyRemedy}` : code}). Nothing is lost: what it was made of is kept, ` +
     'and it is tried again with later writes'
   return new StoreError(isFull ? 'ERR_STORE_NOSPACE' : 'ERR_STORE_IO', store, text, cause)
 }

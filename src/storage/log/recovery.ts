@@ -29,6 +29,7 @@ export interface RecoverySettings {
   readonly isSuspect: boolean
   /** For slots and indexes of tables. */
   readonly memory: StoreFiles['memory']
+  readonly handles: StoreFiles['handles']
   onEvent(event: StoreEvent): void
   /** Throws StoreError when the directory's lock was lost. */
   checkLock(): void
@@ -51,6 +52,7 @@ export function recover(settings: RecoverySettings): CoreParts {
     storeId: Buffer.from(state.storeId, 'hex'),
     hashSeed: state.hashSeed,
     memory: settings.memory,
+    handles: settings.handles,
   }
   const tables = new TableSet(files, settings.onLeftover)
   let parts: ReplayedParts | undefined

@@ -1,12 +1,15 @@
 /**
- * A table's file, opened for reading: what it holds, where, and its bytes. Owns the file handle and the sparse index.
+ * A table's file, opened for reading: what it holds, where, and its bytes. Owns the file handle, which may be closed for a
+ * while and opened again (handles.ts), and the sparse index.
  * Everything that is read is checked by the reader; what fails is reported through `damage`.
  */
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import type { FileHandle } from '../../base/fs.ts'
+import { assert } from '../../base/assert.ts'
 import { StoreError } from '../errors.ts'
 import { checkFileHeader, corrupt, crcSeed, fileHeaderBytes, type StoreFiles, tableName } from './format.ts'
+import { type HandleUser, isTooMany, tooManyRemedy } from './handles.ts'
 import { type Chunk, makeChunk } from './record.ts'
 import { SparseIndex } from './sparse-index.ts'
 import { decodeFooter, decodeProperties, footerBytes, type Sections, type TableMeta } from './table-layout.ts'
@@ -17,23 +20,27 @@ function isMissing(error: unknown): boolean {
   return code === 'ENOENT' || code === 'EISDIR'
 }
 
-export class TableFile {
+export class TableFile implements HandleUser {
   readonly store: string
   readonly name: string
-  readonly file: FileHandle
   /** First value of the file's checksums. */
   readonly seed: number
   readonly meta: TableMeta
   readonly sections: Sections
   readonly index: SparseIndex
+  lastUse = 0
+  readonly #files: StoreFiles
+  /** Undefined while it is closed for the sake of others. */
+  #handle: FileHandle | undefined
   #open = true
   /** Reads that are under way without blocking: the handle stays open until they have ended. */
   #reads = 0
 
   private constructor(files: StoreFiles, name: string, file: FileHandle, fileNumber: number) {
+    this.#files = files
     this.store = files.store
     this.name = name
-    this.file = file
+    this.#handle = file
     const { store, storeId } = files
     const size = file.sizeSync()
     const header = this.#read(0, Math.min(size, fileHeaderBytes)).bytes.subarray(0, Math.min(size, fileHeaderBytes))
@@ -50,6 +57,7 @@ export class TableFile {
     const { recordsEnd } = sections
     this.index = SparseIndex.decode(index, indexEnd - slotsEnd, { sectionAt: slotsEnd, recordsEnd, store, file: name })
     this.sections = sections
+    files.handles?.opened(this)
   }
 
   /** Throws StoreError ERR_STORE_CORRUPT, ERR_STORE_VERSION, or the system's error (EMFILE, EIO). */
@@ -73,9 +81,47 @@ export class TableFile {
   /** The error of the system that reading ended with. */
   #unreadable(offset: number, cause: unknown): unknown {
     if (isMissing(cause)) return cause
+    if (cause instanceof StoreError) return cause
     const { code = String(cause) } = cause as { readonly code?: string }
-    const text = `${this.name} cannot be read at byte ${offset} (${code}). What is in memory can be read and written still`
+    const why = isTooMany(cause) ? `${code}: ${tooManyRemedy}` : code
+    const text = `${this.name} cannot be read at byte ${offset} (${why}). What is in memory can be read and written still`
     return new StoreError('ERR_STORE_IO', this.store, text, cause, { file: this.name, offset })
+  }
+
+  /** The file, opened again if it was closed for others. Throws StoreError ERR_STORE_CORRUPT or the system's error. */
+  #opened(): FileHandle {
+    const { handles } = this.#files
+    if (this.#handle !== undefined) {
+      if (handles !== undefined) this.lastUse = handles.tick()
+      return this.#handle
+    }
+    assert(this.#open, 'a table is read that was closed')
+    try {
+      this.#handle = this.#files.fs.openSync(join(this.#files.dir, this.name), 'read')
+    } catch (error) {
+      throw isMissing(error) ? corrupt(this.store, this.name, 0, 'there is no such file', error) : error
+    }
+    handles?.opened(this)
+    return this.#handle
+  }
+
+  get isBusy(): boolean {
+    return this.#reads > 0
+  }
+
+  closeHandle(): void {
+    this.#files.handles?.closed(this)
+    try {
+      this.#closeFile()
+    } catch {
+      // It was only read, so nothing is lost.
+    }
+  }
+
+  #closeFile(): void {
+    const handle = this.#handle
+    this.#handle = undefined
+    handle?.closeSync()
   }
 
   /** Reads `length` bytes at `offset` into a fresh chunk. */
@@ -89,7 +135,7 @@ export class TableFile {
   fill(chunk: Chunk, at: number, length: number, offset: number): void {
     let read: number
     try {
-      read = this.file.readSync(chunk.bytes, at, length, offset)
+      read = this.#opened().readSync(chunk.bytes, at, length, offset)
     } catch (error) {
       throw this.#unreadable(offset, error)
     }
@@ -101,12 +147,15 @@ export class TableFile {
     let read: number
     this.#reads += 1
     try {
-      read = await this.file.read(chunk.bytes, at, length, offset)
+      read = await this.#opened().read(chunk.bytes, at, length, offset)
     } catch (error) {
       throw this.#unreadable(offset, error)
     } finally {
       this.#reads -= 1
-      if (this.#reads === 0 && !this.#open) this.file.closeSync()
+      if (this.#reads === 0) {
+        if (this.#open) this.#files.handles?.trim()
+        else this.#closeFile()
+      }
     }
     if (read !== length) throw this.damage(offset + read, 'it ends here, before its records do')
   }
@@ -164,6 +213,7 @@ export class TableFile {
   close(): void {
     if (!this.#open) return
     this.#open = false
-    if (this.#reads === 0) this.file.closeSync()
+    this.#files.handles?.closed(this)
+    if (this.#reads === 0) this.#closeFile()
   }
 }

@@ -10,6 +10,7 @@ import { realScheduler } from '../../base/real-scheduler.ts'
 import { nodeFs } from '../node-fs.ts'
 import { writeMemtable } from './background.ts'
 import type { StoreFiles } from './format.ts'
+import { FileHandles, RoomyFs } from './handles.ts'
 import { JobRunner } from './jobs.ts'
 import type { MergePlan } from './levels.ts'
 import { Memtable } from './memtable.ts'
@@ -30,7 +31,9 @@ import {
 } from './worker-messages.ts'
 
 const { port, signal } = workerData as WorkerStart
-const fs = nodeFs()
+/** Tables open at a time, beside those of the main thread. */
+const handles = new FileHandles(64)
+const fs = new RoomyFs(nodeFs(), handles)
 /** Nobody waits for turns of this thread, but a task that is broken off should end soon. */
 const runner = new JobRunner(realScheduler, { sliceMs: 10 })
 
@@ -58,7 +61,7 @@ function sayLast(message: FromWorker): void {
 }
 
 function filesOf({ dir, store, storeId, hashSeed }: FilesMessage): StoreFiles {
-  return { fs, dir, store, storeId: bufferOf(storeId), hashSeed, now: () => realScheduler.now() }
+  return { fs, handles, dir, store, storeId: bufferOf(storeId), hashSeed, now: () => realScheduler.now() }
 }
 
 function numbersOf(numbers: readonly number[]): () => number {
