@@ -11,9 +11,12 @@ import {
   Worker,
 } from 'node:worker_threads'
 import { type Deferred, deferred } from '../../base/deferred.ts'
-import type { Scheduler } from '../../base/scope.ts'
+import type { Scheduler, TimerHandle } from '../../base/scope.ts'
 import type { Wait } from './wait.ts'
 import type { FlushMessage, FromWorker, MergeMessage, ToWorker, WorkerStart } from './worker-messages.ts'
+
+/** Milliseconds that a thread may take until it runs our code. */
+const longestStartMs = 10_000
 
 /** What is heard of a task; `lost`: the thread has ended before the task did, and it can be relied on that it is gone. */
 export type TaskNews = FromWorker | { readonly kind: 'lost'; readonly task: number; readonly cause: unknown }
@@ -98,17 +101,21 @@ interface Thread {
   readonly signal: Int32Array
   /** Resolves when it has ended. */
   readonly over: Promise<void>
+  /** Ends it if it does not run our code by then. */
+  readonly timer: TimerHandle
 }
 
 export interface WorkerPoolOptions {
   readonly scheduler: Scheduler
   /** The worker's code. Default: worker.js beside this file. */
   readonly url?: URL
+  /** Milliseconds that it may take until it runs. Default 10 000. */
+  readonly longestStartMs?: number
 }
 
 export class WorkerPool {
   readonly #scheduler: Scheduler
-  readonly #url: URL
+  readonly #options: WorkerPoolOptions
   readonly #tasks = new Map<number, PoolTask>()
   #thread: Thread | undefined
   #nextTask = 1
@@ -116,7 +123,7 @@ export class WorkerPool {
 
   constructor(options: WorkerPoolOptions) {
     this.#scheduler = options.scheduler
-    this.#url = options.url ?? new URL('./worker.js', import.meta.url)
+    this.#options = options
   }
 
   /** Whether it takes tasks: it does until its thread is lost. */
@@ -148,15 +155,23 @@ export class WorkerPool {
     const { port1: port, port2 } = new MessageChannel()
     const signal = new Int32Array(new SharedArrayBuffer(4))
     const workerData: WorkerStart = { port: port2, signal }
+    // Where a bundler has made one file of everything, there is no such URL (this throws), no such file, or another's.
+    const url = this.#options.url ?? new URL('./worker.js', import.meta.url)
     // Flags of the process may not be meant for a worker, or load code that is not.
-    const worker = new Worker(this.#url, { workerData, transferList: [port2], execArgv: [], name: 'millrace storage' })
+    const worker = new Worker(url, { workerData, transferList: [port2], execArgv: [], name: 'millrace storage' })
     const { promise: over, resolve } = deferred()
-    const thread = { worker, port, signal, over }
     let failure: unknown
+    const timer = this.#scheduler.setTimer(this.#options.longestStartMs ?? longestStartMs, () => {
+      if (Atomics.load(signal, 0) !== 0) return
+      failure = new Error(`${url.href} does not answer: it may be another program's file`)
+      void worker.terminate()
+    })
+    const thread = { worker, port, signal, over, timer }
     worker.on('error', (error) => {
       failure = error
     })
     worker.on('exit', (code) => {
+      this.#scheduler.clearTimer(timer)
       this.#drain(port)
       port.close()
       if (this.#thread === thread) this.#lose(failure ?? new Error(`it ended with code ${code}`))
@@ -179,7 +194,9 @@ export class WorkerPool {
     const task = this.#tasks.get(news.task)
     if (task === undefined || !task.heard(news)) return
     this.#tasks.delete(news.task)
-    if (this.#thread !== undefined) this.#setRef(this.#thread)
+    if (this.#thread === undefined) return
+    this.#scheduler.clearTimer(this.#thread.timer)
+    this.#setRef(this.#thread)
   }
 
   /** A thread that works keeps the process alive, as slices do. */

@@ -156,6 +156,8 @@ async function cancel(number: number): Promise<void> {
   sayLast({ kind: 'cancelled', task: number })
 }
 
+// So the main thread knows that it is this code that runs, and not another file of its name.
+Atomics.add(signal, 0, 1)
 port.on('message', (message: ToWorker) => {
   switch (message.kind) {
     case 'flush':
