@@ -306,9 +306,10 @@ export class StoreCore {
     const active = this.active as Memtable | undefined
     const isFull = active !== undefined && active.end >= this.#writeBufferBytes
     const capacity = isFull ? Math.min(active.bytes.length, 2 * this.#writeBufferBytes) : firstMemtableBytes
+    const keys = isFull ? active.keyCount : 0
     if (!withLog) {
       this.#log = undefined
-      return new Memtable({ seed, logNumber: 0, firstSeq, header: Buffer.alloc(64), capacity })
+      return new Memtable({ seed, logNumber: 0, firstSeq, header: Buffer.alloc(64), capacity, keys })
     }
     const number = this.nextFile()
     const header = LogFile.header(this.files, number)
@@ -319,7 +320,7 @@ export class StoreCore {
       this.poisonBy(error)
       throw error
     }
-    return new Memtable({ seed, logNumber: number, firstSeq, header, capacity })
+    return new Memtable({ seed, logNumber: number, firstSeq, header, capacity, keys })
   }
 
   #lastSeq(): number {

@@ -60,7 +60,7 @@ export class InWorker implements Background {
       numbers: this.#numbers(2 * end, maxTableBytes, 0),
       bytes: memtable.bytes.subarray(0, end),
       refs,
-      dropDeleted,
+      dropDeleted: dropDeleted && memtable.deletedCount > 0,
     }
     const task = this.#start(message, [refs.buffer])
     try {

@@ -2,6 +2,11 @@
 import type { CursorRange, EntryCursor } from './cursor.ts'
 import { type Memtable, recordHeader } from './memtable.ts'
 
+/** Records that are brought into the processor's cache together: sorted ones lie anywhere, and misses overlap so. */
+const fetchAhead = 16
+/** In words, the same as a line of the cache. */
+const lineWords = 16
+
 /** What of `memtable` was visible at `limit`, however much is written meanwhile. */
 export function memtableCursor(memtable: Memtable, range: CursorRange, limit: number): EntryCursor {
   return new MemtableCursor(memtable, memtable.sortedKeys(), range, limit)
@@ -22,6 +27,10 @@ class MemtableCursor implements EntryCursor {
   #at: number
   readonly #end: number
   readonly #step: 1 | -1
+  /** Records until the next are fetched. */
+  #untilFetch = 0
+  /** Of what was touched: so that the reads are not left out. */
+  touched = 0
 
   constructor(memtable: Memtable, sorted: Int32Array, range: CursorRange, limit: number) {
     this.#memtable = memtable
@@ -39,6 +48,8 @@ class MemtableCursor implements EntryCursor {
   next(): boolean {
     const memtable = this.#memtable
     while (this.#at !== this.#end) {
+      if (this.#untilFetch === 0) this.#fetch()
+      this.#untilFetch -= 1
       const first = this.#sorted[this.#at]!
       this.#at += this.#step
       if (first >= this.#limit) continue
@@ -55,6 +66,21 @@ class MemtableCursor implements EntryCursor {
       return true
     }
     return false
+  }
+
+  /** Touches the next records. */
+  #fetch(): void {
+    const { words } = this.#memtable
+    const sorted = this.#sorted
+    const step = this.#step
+    const count = Math.min(fetchAhead, Math.abs(this.#end - this.#at))
+    let sum = 0
+    for (let i = 0, at = this.#at; i < count; i++, at += step) {
+      const word = 2 * sorted[at]!
+      sum += words[word]! + (words[word + lineWords] ?? 0)
+    }
+    this.touched = sum
+    this.#untilFetch = fetchAhead
   }
 
   close(): void {
