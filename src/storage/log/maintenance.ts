@@ -94,13 +94,13 @@ export class Maintenance {
     const { frozen, version } = this.#core
     const crowd = pressure(version.upper.length, this.#limits)
     if (frozen.length <= maxFrozen && crowd === 'none') return
-    if (this.#failed) {
-      this.#failed = false
-      this.schedule()
-    }
     this.#owed += bytes
     const steps = Math.floor(this.#owed / bytesPerStep)
     this.#owed -= steps * bytesPerStep
+    if (this.#failed && steps > 0) {
+      this.#failed = false
+      this.schedule()
+    }
     if (frozen.length > maxFrozen)
       this.#push(this.#flush, frozen.length > stopFrozen ? Number.POSITIVE_INFINITY : steps)
     if (crowd !== 'none') this.#push(this.#merge, crowd === 'stop' ? Number.POSITIVE_INFINITY : 2 * steps)
@@ -110,6 +110,17 @@ export class Maintenance {
     if (job === undefined || steps <= 0) return
     if (!this.#background.isApart) this.#runner.advance(job, steps)
     else if (steps === Number.POSITIVE_INFINITY) this.#runner.join(job, longestJoinMs)
+  }
+
+  /**
+   * Before a write: throws StoreError when memtables pile up because they cannot be written into tables, after one more
+   * attempt. Else they would take all memory there is.
+   */
+  checkRoom(): void {
+    const error = this.#error
+    if (error === undefined || this.#core.frozen.length <= stopFrozen) return
+    this.flushNow()
+    if (this.#core.frozen.length > stopFrozen) throw this.#error ?? error
   }
 
   /** Brings the oldest frozen memtable into tables at once, as far as that can be waited for. */

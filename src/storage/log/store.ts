@@ -88,6 +88,7 @@ export class LogStore implements Store {
     const writable = (): StoreCore['active'] => {
       core.checkWritable()
       this.#checkNoLoad()
+      this.#maintenance.checkRoom()
       return core.active
     }
     this.#group = new LogGroup(
@@ -119,6 +120,7 @@ export class LogStore implements Store {
       name: this.name,
       loadable: () => {
         core.checkWritable()
+        this.#maintenance.checkRoom()
         return core.active
       },
       mayHave,

@@ -1,0 +1,83 @@
+/**
+ * Tables cannot be written for a long time: memtables do not pile up without a limit, writers are told why, and go on as
+ * soon as there is room. Nothing that was accepted is lost.
+ */
+import * as assert from 'uvu/assert'
+import { LogEngine, type LogStore, type StoreEvent } from '../../../src/storage/index.ts'
+import { suite } from '../../support/suite.ts'
+import { thrown } from '../contract.ts'
+import { StillScheduler } from '../support/driver.ts'
+import { FaultFs } from '../support/fault-fs.ts'
+import { SimFs } from '../support/sim-fs.ts'
+
+const test = suite('log engine: tables that cannot be written')
+const at = { group: 'g', table: 't', partition: 0 }
+const value = Buffer.alloc(1000, 'v')
+
+/** One way of writing entry `i`; returns when it counts. */
+type Write = (store: LogStore, i: number) => void
+const ways: Readonly<Record<string, () => Write>> = {
+  batches: () => (store, i) => {
+    const key = Buffer.from(`key ${i}`)
+    try {
+      store.writer().put(0, key, 0, key.length, value, 0, value.length)
+      store.writer().commit()
+    } catch (error) {
+      store.writer().abandon()
+      throw error
+    }
+  },
+  'single writes': () => (store, i) => {
+    const key = Buffer.from(`key ${i}`)
+    store.put(0, key, 0, key.length, value, 0, value.length)
+  },
+  'a bulk load': () => {
+    let load: ReturnType<LogStore['bulkLoad']> | undefined
+    return (store, i) => {
+      const key = Buffer.from(`key ${i}`)
+      load ??= store.bulkLoad()
+      load.put(0, key, 0, key.length, value, 0, value.length)
+      if (i === 3999) load.finish({ position: i, state: Buffer.alloc(0) })
+    }
+  },
+}
+
+for (const [name, way] of Object.entries(ways)) {
+  for (const code of ['ENOSPC', 'EMFILE']) {
+    test(`${name}, ${code}: writes fail before memory is full, and go on when they can`, async () => {
+      const fs = new FaultFs(new SimFs())
+      let failures = 0
+      const onEvent = (event: StoreEvent): void => void (event.kind === 'failed' && failures++)
+      const scheduler = new StillScheduler()
+      const engine = new LogEngine({ dir: '/s', fs, scheduler, writeBufferBytes: 65_536, sync: 'never', onEvent })
+      const store = await engine.open(at)
+      const write = way()
+      let refused: number | undefined
+      for (let i = 0; i < 4000; i++) {
+        if (i === 200) fs.fail({ kinds: ['open'], path: /\.tbl/, forever: true, code })
+        try {
+          write(store, i)
+        } catch (error) {
+          assert.is((error as { code?: string }).code, code === 'ENOSPC' ? 'ERR_STORE_NOSPACE' : 'ERR_STORE_IO')
+          assert.match((error as Error).message, /a table could not be written .*Nothing is lost/)
+          assert.is(refused, undefined, 'it is refused once')
+          refused = i
+          assert.ok(store.logStats().frozenMemtables < 12, `${store.logStats().frozenMemtables} memtables wait`)
+          // Still so; what is in memory can be read.
+          thrown(() => write(store, i), (error as { code: string }).code)
+          assert.ok(store.get(`key ${i - 1}`)?.equals(value))
+          fs.heal()
+          i -= 1
+        }
+        if (i % 100 === 0) await new Promise((resolve) => setImmediate(resolve))
+      }
+      assert.ok(refused !== undefined && refused > 500 && refused < 1200, `refused at ${refused}`)
+      assert.ok(failures < 100, `${failures} events`)
+      await store.flush()
+      assert.is([...store.entries()].length, 4000)
+      await engine.close()
+    })
+  }
+}
+
+test.run()
