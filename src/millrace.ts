@@ -42,8 +42,7 @@ import {
 } from './streams/index.ts'
 
 /** Tables on disk: options of the log engine. */
-export interface DiskStorage
-  extends Pick<LogEngineOptions, 'dir' | 'writeBufferBytes' | 'cacheBytes' | 'sync' | 'syncIntervalMs' | 'worker'> {}
+export interface DiskStorage extends Omit<LogEngineOptions, 'fs' | 'scheduler' | 'random' | 'onEvent'> {}
 
 /** Something happened in an application: to its connections, to its tables, or in a store on disk. */
 export type MillraceEvent = ClientEvent | TableEvent | { readonly type: 'store'; readonly event: StoreEvent }
