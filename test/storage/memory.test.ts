@@ -8,7 +8,7 @@ import { checkpointAt, put, remove, storeContract, thrown } from './contract.ts'
 import { storeModel } from './model.ts'
 
 storeContract('memory', async () => new MemoryEngine())
-storeModel('memory', async () => new MemoryEngine({ random: new SeededRandom(5) }))
+storeModel('memory', async () => new MemoryEngine({ random: new SeededRandom(5) }), { seeds: 2 })
 
 const test = suite('memory engine')
 

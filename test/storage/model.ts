@@ -327,6 +327,10 @@ class Run {
 export interface ModelOptions {
   /** Operations per seed. Default 2500. */
   readonly steps?: number
+  /** Seeds, from 1 on. Default 4. */
+  readonly seeds?: number
+  /** For all steps of all seeds of a style. Default 60 000. */
+  readonly deadlineMs?: number
   /** Whether `entryCount` and `byteLength` are exact at any time. Default true. */
   readonly exactCounts?: boolean
   /** Runs after every step: lets background work happen. */
@@ -334,10 +338,10 @@ export interface ModelOptions {
 }
 
 export function storeModel(name: string, open: OpenEngine, options: ModelOptions = {}): void {
-  const { steps = 2500, exactCounts = true, pause } = options
-  const test = suite(`store against a model: ${name}`, { deadlineMs: 60_000 })
+  const { steps = 2500, seeds: count = 4, exactCounts = true, pause } = options
+  const test = suite(`store against a model: ${name}`, { deadlineMs: options.deadlineMs ?? 60_000 })
   const given = process.env['SEED']
-  const seeds = given === undefined ? [1, 2, 3, 4] : [Number(given)]
+  const seeds = given === undefined ? Array.from({ length: count }, (_, i) => i + 1) : [Number(given)]
   for (const style of styles) {
     test(style.name, async () => {
       for (const seed of seeds) {

@@ -1,153 +1,24 @@
 /**
- * Every sync fails once, and what was not durable is lost though it can still be read, as systems do it: the store takes no
+ * Syncs fail once, and what was not durable is lost though it can still be read, as systems do it: the store takes no
  * more writes, does not sync that file again, says nothing to be durable that is not, and goes on reading. Opened again
- * in the same process it goes on from what is durable, which then outlives a power loss.
+ * in the same process it goes on from what is durable, which then outlives a power loss. `SEED=n` for another history,
+ * `SYNC_EVERY=1` for every sync; failed-sync.long.test.ts fails all of several histories.
  */
-import * as assert from 'uvu/assert'
-import type { LogEngine, SyncPolicy } from '../../../src/storage/index.ts'
-import { SeededRandom } from '../../sim/random.ts'
 import { suite } from '../../support/suite.ts'
-import { type Bounds, Driver } from '../support/driver.ts'
-import { FaultFs } from '../support/fault-fs.ts'
-import { checkNoOrphans, contentOf } from '../support/inspect.ts'
-import { directory, simEngine, storeDir } from '../support/lives.ts'
-import { Oracle } from '../support/oracle.ts'
-import { runScenario } from '../support/scenario.ts'
-import { SimFs } from '../support/sim-fs.ts'
+import { failSyncs } from '../support/failed-sync.ts'
 
 const test = suite('log engine: failed syncs', { deadlineMs: 170_000 })
-
 const seed = Number(process.env['SEED'] ?? 5)
-const moves = 30
-const history = { weights: { flush: 10, compact: 4, load: 6, clear: 3, sync: 12 } }
+const given = process.env['SYNC_EVERY']
 
-interface Start {
-  readonly fs: SimFs
-  /** Stands where the store stands, and where the power loss of that life would have put it. */
-  readonly oracle: Oracle
-  readonly floor: Oracle
-}
-
-/** A disk on which a life was killed, so that opening has something to sync. */
-async function firstLife(): Promise<Start> {
-  const fs = new SimFs()
-  const oracle = new Oracle(seed, history)
-  const store = await simEngine(fs).open(directory)
-  const driver = new Driver(store, new Oracle(seed, history))
-  await driver.run(moves)
-  const after = fs.kill()
-  const { kept, durable, begun } = driver.bounds
-  oracle.locate(contentOf(await simEngine(fs.kill()).open(directory)), kept, begun)
-  const floor = new Oracle(seed, history)
-  floor.advance(durable)
-  return { fs: after, oracle, floor }
-}
-
-/** False when there is no `at`th sync. */
-async function failSync(start: Start, at: number, sync: SyncPolicy, random: SeededRandom): Promise<boolean> {
-  const fs = start.fs.kill()
-  const fault = new FaultFs(fs)
-  const oracle = start.oracle.copy()
-  let isPoisoned = false
-  const engine = simEngine(fault, {
-    sync,
-    onEvent: (event) => {
-      if (event.kind === 'failed' && event.error.code === 'ERR_STORE_POISONED') isPoisoned = true
-    },
-  })
-  const begins: Bounds = { kept: oracle.unit, durable: start.floor.unit, begun: oracle.unit }
-  let failed = ''
-  const retried: string[] = []
-  fault.before = ({ kind, path }) => {
-    if ((kind === 'sync' || kind === 'syncDir') && path === failed && isPoisoned)
-      retried.push(new Error(`${kind} ${path}`).stack ?? '')
-  }
-  const set = fault.fail({
-    kinds: ['sync', 'syncDir'],
-    at,
-    onFail: ({ kind, path }) => {
-      failed = path
-      if (kind === 'sync') fs.loseUnsynced(path)
-    },
-  })
-  let claimed: number | undefined
-  const end = await runScenario(engine, fault, oracle, {
-    endMove: 2 * moves,
-    bounds: begins,
-    syncsBatches: sync === 'batch',
-    beforeClose: async ({ store }) => {
-      if (set.failures === 0) return
-      claimed = store.durableCheckpoint?.position
-      assert.is(takesNothing(store), isPoisoned, 'it is poisoned and says so, or neither')
-      if (!isPoisoned) return
-      await store.sync().then(
-        () => assert.unreachable('a poisoned store says that it synced'),
-        () => {},
-      )
-      assert.is(store.durableCheckpoint?.position, claimed)
-    },
-  })
-  if (set.failures === 0) {
-    if (end.errors.length > 0) throw end.errors[0]!
-    return false
-  }
-  if (!failed.endsWith('.tbl')) assert.is(retried.join('\n'), '', `${failed}: a sync that failed is tried again`)
-  fault.before = undefined
-  assert.ok((claimed ?? -1) <= end.bounds.begun)
-  const unit = await goOn(engine, fs, start.floor.copy(), end.bounds, random)
-  if (unit < end.bounds.durable) throw new Error(`behind ${unit}, but ${end.bounds.durable} was durable`)
-  return true
-}
-
-function takesNothing(store: Driver['store']): boolean {
-  try {
-    store.writer().put(0, Buffer.from('x'), 0, 1, Buffer.from('y'), 0, 1)
-    store.writer().abandon()
-    return false
-  } catch (error) {
-    store.writer().abandon()
-    assert.is((error as { code?: string }).code, 'ERR_STORE_POISONED')
-    return true
-  }
-}
-
-/** Opens it again; all it holds then outlives power losses, now and later. */
-async function goOn(
-  engine: LogEngine,
-  fs: SimFs,
-  oracle: Oracle,
-  { durable, begun }: { readonly durable: number; readonly begun: number },
-  random: SeededRandom,
-): Promise<number> {
-  const store = await engine.open(directory)
-  checkNoOrphans(fs, storeDir)
-  const unit = oracle.locate(contentOf(store), Math.max(durable, -1), begun)
-  for (let i = 0; i < 3; i++) {
-    const after = simEngine(fs.crash(random))
-    oracle.copy().locate(contentOf(await after.open(directory)), unit, unit)
-    await after.close()
-  }
-  const driver = new Driver(store, oracle)
-  await driver.run(2 * moves + 6)
-  await store.sync()
-  await engine.close()
-  const last = simEngine(fs.crash(random))
-  oracle.copy().locate(contentOf(await last.open(directory)), oracle.unit, oracle.unit)
-  await last.close()
-  return unit
-}
-
-for (const sync of ['interval', 'batch', 'never'] as const) {
+for (const [sync, every] of [
+  ['interval', 1],
+  ['batch', 2],
+  ['never', 2],
+] as const) {
   test(`with sync: ${sync}`, async () => {
-    const start = await firstLife()
-    const random = new SeededRandom(seed)
-    let at = 1
-    try {
-      while (await failSync(start, at, sync, random)) at += 1
-    } catch (cause) {
-      throw new Error(`SEED=${seed}, sync ${at}: ${(cause as Error).message}`, { cause })
-    }
-    console.log(`note: SEED=${seed}: ${at - 1} syncs failed`)
+    const count = await failSyncs({ seed, sync, every: Number(given ?? every) })
+    console.log(`note: SEED=${seed}: ${count} syncs failed`)
   })
 }
 

@@ -10,7 +10,7 @@ const test = suite('log engine: kill', { deadlineMs: 170_000 })
 
 test('a kill at any moment leaves a store that existed', async () => {
   const seed = Number(process.env['SEED'] ?? 1 + Math.floor(Math.random() * 1e6))
-  const tally = await killRounds(seed, 26)
+  const tally = await killRounds(seed, Number(process.env['KILL_ROUNDS'] ?? 15))
   const { rounds, openings, atOperation, torn, moves } = tally
   console.log(
     `note: SEED=${seed}: ${rounds} rounds, ${moves} moves: ${openings} killed while opening, ${atOperation} at an operation, ${torn} half-way through a write`,

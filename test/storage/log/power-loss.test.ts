@@ -9,7 +9,7 @@ const test = suite('log engine: power loss', { deadlineMs: 170_000 })
 
 test('a crash at any sync leaves a store that existed', async () => {
   const tally = newTally()
-  const seeds = seedsFrom(1, 100)
+  const seeds = seedsFrom(1, Number(process.env['CRASH_SEEDS'] ?? 50))
   for (const seed of seeds) await runLives(seed, { lives: 2, moves: 24, moments: 8 }, tally)
   const { crashes, kills, openings } = tally
   console.log(

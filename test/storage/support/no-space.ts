@@ -145,12 +145,14 @@ class FullLife {
       fs.capacity = Infinity
       const dropped: string[] = []
       const onEvent = (event: StoreEvent): void => {
-        if (event.kind === 'recovered') dropped.push(`${event.droppedBytes} bytes of ${event.file}, ${event.reason}`)
+        // What was logged behind a load that is not in tables yet does not count: a gap.
+        if (event.kind !== 'recovered' || event.reason === 'gap') return
+        dropped.push(`${event.droppedBytes} bytes of ${event.file}, ${event.reason}`)
       }
       const found = contentOf(await simEngine(fs, { onEvent }).open(directory))
       this.#start.oracle.copy().locate(found, low, begun)
       checkNoOrphans(fs, storeDir)
-      if (how === 'kill') assert.equal(dropped, [], 'what did not fit was cut off at once')
+      if (how === 'kill') assert.is(dropped.join('; '), '', 'what did not fit was cut off at once')
     }
   }
 
