@@ -149,10 +149,16 @@ export class Maintenance {
     this.#failed = false
     for (;;) {
       this.schedule()
-      if (this.#core.frozen.length === 0 && this.#flush === undefined) return
+      if (this.#isFlushed) return
       await this.#runner.idle(this)
+      // What a merge beside it failed with is no failure of flushing.
+      if (this.#core.poison === undefined && this.#isFlushed) return
       this.#checkGoesOn()
     }
+  }
+
+  get #isFlushed(): boolean {
+    return this.#core.frozen.length === 0 && this.#flush === undefined
   }
 
   /** Merges everything into one run without deletions; rejects with what went wrong. */

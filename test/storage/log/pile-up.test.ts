@@ -80,4 +80,29 @@ for (const [name, way] of Object.entries(ways)) {
   }
 }
 
+test('a merge that fails does not make a flush fail that has succeeded', async () => {
+  const fs = new FaultFs(new SimFs())
+  const events: string[] = []
+  const scheduler = new StillScheduler()
+  const onEvent = ({ kind }: StoreEvent): void => void events.push(kind)
+  const engine = new LogEngine({ dir: '/s', fs, scheduler, sync: 'never', onEvent })
+  const store = await engine.open(at)
+  const write = ways['batches']!()
+  const flush = (from: number, count: number): Promise<void> => {
+    for (let i = from; i < from + count; i++) write(store, i)
+    return store.flush()
+  }
+  await flush(0, 100)
+  await flush(0, 40)
+  // The table of the flush is made and opened; that of the merge, which this makes due, is not made.
+  fs.fail({ kinds: ['open'], path: /\.tbl/, at: 3, forever: true, code: 'ENOSPC' })
+  await flush(0, 40)
+  assert.equal([store.logStats().frozenMemtables, store.logStats().runs], [0, 3])
+  assert.ok(events.includes('failed'))
+  fs.heal()
+  await store.compact()
+  assert.is(store.logStats().runs, 1)
+  await engine.close()
+})
+
 test.run()
