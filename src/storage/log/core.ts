@@ -17,7 +17,7 @@ import type { StoreEvent } from './events.ts'
 import { manifestName, type StoreFiles } from './format.ts'
 import { sealFrame } from './frame.ts'
 import { hashOf } from './key-hash.ts'
-import { LogFile, syncError, writeError } from './log-file.ts'
+import { LogFile, logHeaderBytes, syncError, writeError } from './log-file.ts'
 import type { Manifest } from './manifest.ts'
 import type { ManifestState } from './manifest-state.ts'
 import { firstMemtableBytes, Memtable } from './memtable.ts'
@@ -52,6 +52,8 @@ export interface CoreParts {
   readonly checkpointMs: number
   /** Number of the last batch. */
   readonly seq: number
+  /** Whether all of it is durable; else nothing depends on that yet, and the first sync makes it so. */
+  readonly isDurable: boolean
   /** The next file's number: above every number in the directory. */
   readonly nextFile: number
 }
@@ -81,6 +83,9 @@ export class StoreCore {
   #manifest: Manifest
   #log: LogFile | undefined
   #seq: number
+  /** What the last owner left is known to be durable; `#seq` then. */
+  #isDurable: boolean
+  readonly #seqBefore: number
   #nextFile: number
   #flushedSeq: number
   /** The checkpoint that the tables have. */
@@ -110,6 +115,8 @@ export class StoreCore {
     this.#estimator = new Estimator(parts.files.hashSeed)
     this.#manifest = parts.manifest
     this.#seq = parts.seq
+    this.#seqBefore = parts.seq
+    this.#isDurable = parts.isDurable
     this.#nextFile = parts.nextFile
     this.#flushedSeq = parts.state.flushedSeq
     const { checkpoint } = parts.state
@@ -356,9 +363,29 @@ export class StoreCore {
     return this.#log === undefined || this.#pending().some(({ log }) => log === undefined)
   }
 
+  /** Whether a sync would only be for what the last owner left when it closed the store. */
+  get isUntouched(): boolean {
+    return !this.#isDurable && this.#seq === this.#seqBefore
+  }
+
+  /** Whether a power loss would take nothing away: nothing of ours, and nothing of what the last owner made durable. */
+  get isAllDurable(): boolean {
+    if (this.isUntouched) return true
+    const isOpen = (log: LogFile): boolean => log.size > logHeaderBytes && log.durable < log.size
+    return this.#manifest.durableLength === this.#manifest.byteLength && !this.#logs().some(isOpen)
+  }
+
+  /** What the last owner left is known to be durable. */
+  get isDurable(): boolean {
+    return this.#isDurable
+  }
+
   /** Makes every batch written so far durable as far as logs go, without blocking. Throws StoreError and poisons the store. */
   async sync(): Promise<void> {
     try {
+      // The logs go on from what the manifest says.
+      if (!this.#isDurable) await this.#manifest.synced.wait().catch((error: unknown) => this.#failManifest(error))
+      this.#isDurable = true
       for (const log of this.#logs()) if (log.durable < log.size) await log.sync()
     } catch (error) {
       this.poisonBy(error)
@@ -368,6 +395,14 @@ export class StoreCore {
 
   syncSync(): void {
     try {
+      if (!this.#isDurable) {
+        try {
+          this.#manifest.synced.block()
+        } catch (error) {
+          this.#failManifest(error)
+        }
+      }
+      this.#isDurable = true
       for (const log of this.#logs()) if (log.durable < log.size) log.syncSync()
     } catch (error) {
       this.poisonBy(error)
@@ -378,7 +413,7 @@ export class StoreCore {
   /** By file name, how much of the manifest and of each log is known to be durable. */
   durableBytes(): Map<string, number> {
     const manifest = [manifestName(this.#manifest.fileNumber), this.#manifest.durableLength] as const
-    return new Map([manifest, ...this.#logs().map((log) => [log.name, log.durable] as const)])
+    return new Map([manifest, ...this.#logs().map((log) => [log.name, log.trusted] as const)])
   }
 
   /** Batches up to this number are in tables. */
@@ -490,6 +525,10 @@ export class StoreCore {
   /** The manifest's data must be durable before what it made superfluous is removed. */
   get manifestSynced(): Wait {
     return this.#manifest.synced
+  }
+
+  #failManifest(error: unknown): never {
+    throw this.manifestFailed(error)
   }
 
   manifestFailed(error: unknown): StoreError {

@@ -13,7 +13,7 @@ import { LogAside } from './aside.ts'
 import { MemoryBudget, type MemoryStats } from './budget.ts'
 import { type CoreParts, StoreCore } from './core.ts'
 import type { StoreEvent } from './events.ts'
-import { lockName } from './format.ts'
+import { currentName, lockName } from './format.ts'
 import { FileHandles, RoomyFs, tooManyRemedy } from './handles.ts'
 import { JobRunner, type JobStats } from './jobs.ts'
 import { StoreLock } from './lock.ts'
@@ -196,7 +196,7 @@ export class LogEngine implements StorageEngine {
   }
 
   #open(dir: string, name: string): LogStore {
-    this.#makeDir(dir)
+    const wasClosed = this.#makeDir(dir)
     const lock = this.#lock(dir, name)
     try {
       const onEvent = (event: StoreEvent): void => this.#options.onEvent?.(event)
@@ -220,6 +220,7 @@ export class LogEngine implements StorageEngine {
         now: () => this.#scheduler.now(),
         durableBytes: this.#durable.get(dir) ?? new Map(),
         isSuspect: this.#suspects.has(dir),
+        wasClosed,
         memory: this.#budget.tables,
         handles: this.#handles,
         onEvent,
@@ -268,8 +269,12 @@ export class LogEngine implements StorageEngine {
     }
   }
 
-  /** Makes a store's directory and those above it, durably, also when whoever made them died before they were. */
-  #makeDir(dir: string): void {
+  /**
+   * Makes a store's directory and those above it, durably, also when whoever made them died before they were. True when there
+   * is a store, whose directories were durable before it, and its last owner has given back the lock.
+   */
+  #makeDir(dir: string): boolean {
+    if (this.#fs.existsSync(`${dir}/${currentName}`)) return !this.#fs.existsSync(`${dir}/${lockName}`)
     this.#fs.mkdirSync(dir)
     const above = dirname(this.#options.dir)
     // Another path, given to openPath, may never come by there.
@@ -282,6 +287,7 @@ export class LogEngine implements StorageEngine {
       // Who may not read the directory above did not make ours either.
       if (!hasCode(error, 'EACCES') && !hasCode(error, 'EPERM')) throw error
     }
+    return false
   }
 
   /** Closes every store that is still open, and ends the worker thread. */

@@ -180,6 +180,9 @@ export const currentName = 'CURRENT'
 /** The file that says who has the store open. */
 export const lockName = 'LOCK'
 
+/** Left by an owner that closed the store without making all of it durable. Another owner makes it so, and removes this. */
+export const unsyncedName = 'UNSYNCED.tmp'
+
 /** What a file's name says. */
 export interface ParsedName {
   /** `temporary`: half-written and never referred to; may be removed. `other`: not ours, leave it alone. */

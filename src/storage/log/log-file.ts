@@ -48,6 +48,8 @@ export class LogFile {
   readonly #sync: FileSync
   /** Whether its name in the directory is durable. */
   #isNamed: boolean
+  /** Bytes it had when it was resumed. */
+  #resumed = 0
 
   private constructor(files: StoreFiles, number: number, file: FileHandle, size: number, durable: number) {
     this.number = number
@@ -66,6 +68,11 @@ export class LogFile {
   /** Bytes known to be durable. */
   get durable(): number {
     return this.#isNamed ? this.#sync.durable : 0
+  }
+
+  /** Bytes to go on from after a failed sync: those that are durable, and those that were there when it was resumed. */
+  get trusted(): number {
+    return Math.max(this.durable, this.#resumed)
   }
 
   /** A new log with its header. Throws StoreError; no file is left then. */
@@ -94,12 +101,18 @@ export class LogFile {
 
   /**
    * Goes on writing a log that was recovered, behind its first `size` bytes; what is behind them is cut off. `isSuspect`:
-   * these may be in memory only, though a sync would say that all is well: they are written again.
+   * these may be in memory only, though a sync would say that all is well: they are written again. `isClosed`: its writer has
+   * closed it and nothing depends on whether it is durable, which it is after the first sync.
    */
-  static resume(files: StoreFiles, number: number, size: number, isSuspect = false): LogFile {
+  static resume(files: StoreFiles, number: number, size: number, isSuspect = false, isClosed = false): LogFile {
     const path = `${files.dir}/${logName(number)}`
     const file = files.fs.openSync(path, 'create')
     try {
+      if (isClosed && !isSuspect && file.sizeSync() === size) {
+        const log = new LogFile(files, number, file, size, 0)
+        log.#resumed = size
+        return log
+      }
       // Durably, before anything is written there: an old frame must not follow a new one. What is left may never have
       // been synced either, when its writer was killed.
       if (file.sizeSync() !== size) file.truncateSync(size)

@@ -85,16 +85,28 @@ export class Manifest {
   readonly #files: ManifestFiles
   readonly #seed: number
   #byteLength: number
+  /** Whether its name and that CURRENT names it are durable. */
+  #isNamed: boolean
   /** A write failed half-way: bytes may lie behind `#byteLength`. */
   #tornTail = false
+  #isClosed = false
   /** Why it is unknown whether this manifest still counts. */
   #broken: unknown
 
-  private constructor(files: ManifestFiles, fileNumber: number, file: FileHandle, seed: number, byteLength: number) {
+  /** `durable`: how much of it is; 0: that is not known, nor whether its name is. */
+  private constructor(
+    files: ManifestFiles,
+    fileNumber: number,
+    file: FileHandle,
+    seed: number,
+    byteLength: number,
+    durable: number,
+  ) {
     this.#files = files
     this.fileNumber = fileNumber
     this.#file = file
-    this.#sync = new FileSync(file, byteLength)
+    this.#sync = new FileSync(file, durable)
+    this.#isNamed = durable > 0
     this.#seed = seed
     this.#byteLength = byteLength
   }
@@ -106,15 +118,21 @@ export class Manifest {
 
   /** Of those, what is known to be durable. */
   get durableLength(): number {
-    return this.#sync.durable
+    return this.#isNamed ? this.#sync.durable : 0
   }
 
   /** For waiting until what was appended is durable. */
   get synced(): Wait {
     const size = this.#byteLength
     return {
-      block: () => this.#sync.upToSync(size),
-      wait: () => this.#sync.upTo(size),
+      block: () => {
+        this.#sync.upToSync(size)
+        this.#syncName()
+      },
+      wait: async () => {
+        await this.#sync.upTo(size)
+        this.#syncName()
+      },
       isBusy: () => this.#sync.isRunning,
     }
   }
@@ -139,7 +157,7 @@ export class Manifest {
       file.writeSync(bytes, 0, bytes.length, 0)
       file.syncSync()
       writeCurrent(files, fileNumber)
-      return new Manifest(files, fileNumber, file, seed, bytes.length)
+      return new Manifest(files, fileNumber, file, seed, bytes.length, bytes.length)
     } catch (error) {
       closeQuietly(file)
       if (!mayCount(files, fileNumber)) removeQuietly(files, path)
@@ -149,8 +167,8 @@ export class Manifest {
 
   /**
    * Opens the manifest that CURRENT names; undefined when the directory has no store yet (it is empty, or somebody died
-   * while making one). What it returns is durable, so files it no longer names may be removed. Throws StoreError
-   * ERR_STORE_CORRUPT or ERR_STORE_VERSION, or the system's error.
+   * while making one). What the last owner wrote may not have reached the disk when it died: before files that it no longer
+   * names are removed, wait for `synced`. Throws StoreError ERR_STORE_CORRUPT or ERR_STORE_VERSION, or the system's error.
    */
   static open(files: ManifestFiles): OpenedManifest | undefined {
     const { fs, dir } = files
@@ -164,10 +182,7 @@ export class Manifest {
     const file = openExisting(files, name)
     try {
       const { state, seed, end, size } = readManifest(files, file, fileNumber)
-      // What the last owner wrote may not have reached the disk before it died.
-      file.syncSync()
-      fs.syncDirSync(dir)
-      const manifest = new Manifest(files, fileNumber, file, seed, end)
+      const manifest = new Manifest(files, fileNumber, file, seed, end, 0)
       manifest.#tornTail = end < size
       return { manifest, state, droppedBytes: size - end }
     } catch (error) {
@@ -231,7 +246,14 @@ export class Manifest {
 
   /** Closes the file; what was not synced may be lost with the power. */
   close(): void {
+    this.#isClosed = true
     this.#sync.close()
+  }
+
+  #syncName(): void {
+    if (this.#isNamed || this.#isClosed) return
+    this.#files.fs.syncDirSync(this.#files.dir)
+    this.#isNamed = true
   }
 
   #cutTail(): void {

@@ -6,7 +6,7 @@
  */
 import type { CoreParts } from './core.ts'
 import type { StoreEvent } from './events.ts'
-import { logName, manifestName, parseFileName, type StoreFiles, tableName } from './format.ts'
+import { logName, manifestName, parseFileName, type StoreFiles, tableName, unsyncedName } from './format.ts'
 import { LogFile } from './log-file.ts'
 import { Manifest, type OpenedManifest } from './manifest.ts'
 import type { ManifestState } from './manifest-state.ts'
@@ -27,6 +27,8 @@ export interface RecoverySettings {
   readonly durableBytes: ReadonlyMap<string, number>
   /** The last attempt of this process failed: what can be read may not be durable, whatever a sync says. It is written anew. */
   readonly isSuspect: boolean
+  /** The last owner has given back its lock: it did not die, and if it left something that is not durable it said so. */
+  readonly wasClosed: boolean
   /** For slots and indexes of tables. */
   readonly memory: StoreFiles['memory']
   readonly handles: StoreFiles['handles']
@@ -59,11 +61,19 @@ export function recover(settings: RecoverySettings): CoreParts {
   try {
     const version = tables.version(state.upper, state.last)
     const names = fs.readdirSync(dir)
-    parts = replayLogs(files, settings, state, names)
+    const replay = readLogs(files, settings, state, names)
+    const nextFile = Math.max(state.nextFile, ...names.map((name) => parseFileName(name).number + 1))
+    const leftovers = leftoversOf(names, state, manifest.fileNumber, replay)
+    // From here on files change. What counts must be durable before what it made superfluous goes, or what is torn.
+    const isRepaired = replay.stop !== undefined || opened.droppedBytes > 0
+    const isDurable =
+      !settings.wasClosed || settings.isSuspect || isRepaired || leftovers.some(({ counted }) => counted)
+    settings.checkLock()
+    if (isDurable && manifest.durableLength < manifest.byteLength) manifest.synced.block()
+    parts = resumeLogs(files, settings, replay, !isDurable)
     dropTail(opened, manifest, settings)
-    const logs = [...parts.frozen, parts.active].map((one) => one?.memtable.logNumber ?? 0)
-    removeLeftovers(settings, state, manifest.fileNumber, new Set(logs))
-    return { files, manifest, state, tables, version, nextFile: freeNumber(settings, state), ...parts }
+    removeLeftovers(settings, leftovers)
+    return { files, manifest, state, tables, version, nextFile, isDurable, ...parts }
   } catch (error) {
     closeFiles({ manifest, tables, frozen: parts?.frozen ?? [], active: parts?.active })
     throw error
@@ -72,7 +82,7 @@ export function recover(settings: RecoverySettings): CoreParts {
 
 /** The torn end of a manifest: a change of tables that never happened, unless the disk has lost it. */
 function dropTail(
-  { manifest: { fileNumber }, droppedBytes = 0 }: Pick<OpenedManifest, 'manifest'> & Partial<OpenedManifest>,
+  { manifest: { fileNumber }, droppedBytes }: OpenedManifest,
   manifest: Manifest,
   { store, onEvent }: RecoverySettings,
 ): void {
@@ -107,7 +117,7 @@ function freeNumber({ fs, dir }: RecoverySettings, state: ManifestState): number
   return Math.max(state.nextFile, ...numbers.filter(Number.isSafeInteger).map((number) => number + 1))
 }
 
-function create({ fs, dir, store, now, random }: RecoverySettings): { manifest: Manifest; state: ManifestState } {
+function create({ fs, dir, store, now, random }: RecoverySettings): OpenedManifest {
   const state: ManifestState = {
     storeId: random.bytes(16).toString('hex'),
     hashSeed: random.bytes(4).readInt32LE(0),
@@ -118,16 +128,16 @@ function create({ fs, dir, store, now, random }: RecoverySettings): { manifest: 
     upper: [],
     last: [],
   }
-  return { manifest: Manifest.create({ fs, dir, store, now }, 1, state), state }
+  return { manifest: Manifest.create({ fs, dir, store, now }, 1, state), state, droppedBytes: 0 }
 }
 
-/** Reads the logs that count, and goes on writing the last of them. */
-function replayLogs(
+/** Reads the logs that count. */
+function readLogs(
   files: StoreFiles,
   settings: RecoverySettings,
   state: ManifestState,
   names: readonly string[],
-): ReplayedParts {
+): Replay {
   const replay = new Replay(files, state, settings.durableBytes)
   for (const number of logNumbers(names, state)) {
     const handle = files.fs.openSync(`${files.dir}/${logName(number)}`, 'read')
@@ -137,17 +147,23 @@ function replayLogs(
       handle.closeSync()
     }
   }
-  const { stop, checkpoint, checkpointMs, seq } = replay
+  const { stop } = replay
   if (stop !== undefined && stop.droppedBytes > 0) {
     const { reason, file, droppedBytes } = stop
     settings.onEvent({ kind: 'recovered', store: files.store, file, droppedBytes, reason })
   }
+  return replay
+}
+
+/** Goes on writing the last of the logs that count. */
+function resumeLogs(files: StoreFiles, settings: RecoverySettings, replay: Replay, isClosed: boolean): ReplayedParts {
+  const { checkpoint, checkpointMs, seq } = replay
   const frozen: { memtable: Memtable; log: LogFile }[] = []
-  // From here on files change.
-  settings.checkLock()
   try {
     for (const { memtable, size } of replay.logs) {
-      if (memtable !== undefined) frozen.push({ memtable, log: resumed(files, settings, memtable, size) })
+      if (memtable === undefined) continue
+      const log = LogFile.resume(files, memtable.logNumber, size, settings.isSuspect, isClosed)
+      frozen.push({ memtable, log })
     }
     removeBehindGap(settings, replay)
   } catch (error) {
@@ -156,10 +172,6 @@ function replayLogs(
   }
   const active = frozen.pop()
   return { frozen, active, checkpoint, checkpointMs, seq }
-}
-
-function resumed(files: StoreFiles, { isSuspect }: RecoverySettings, { logNumber }: Memtable, size: number): LogFile {
-  return LogFile.resume(files, logNumber, size, isSuspect)
 }
 
 /**
@@ -174,21 +186,42 @@ function removeBehindGap({ fs, dir }: RecoverySettings, replay: Replay): void {
   if (behind.length > 0) fs.syncDirSync(dir)
 }
 
-/** Files that a crash or a failed removal left behind. Files with names of others stay. */
-function removeLeftovers(
-  { fs, dir, onLeftover }: RecoverySettings,
+interface Leftover {
+  readonly name: string
+  /** It counted once, and might again if a power loss took away what made it superfluous; or it says so of other files. */
+  readonly counted: boolean
+}
+
+/** Files that a crash, a failed removal or an orderly end left behind. Files with names of others are none. */
+function leftoversOf(
+  names: readonly string[],
   state: ManifestState,
   manifestNumber: number,
-  logs: ReadonlySet<number>,
-): void {
+  { logs }: Replay,
+): Leftover[] {
   const keep = new Set([manifestName(manifestNumber)])
   for (const number of [...state.upper.flat(), ...state.last]) keep.add(tableName(number))
-  for (const number of logs) keep.add(logName(number))
-  for (const name of fs.readdirSync(dir)) {
+  const empty = new Set<string>()
+  for (const { number, memtable, end } of logs) {
+    if (memtable !== undefined) keep.add(logName(number))
+    else if (end === 'end') empty.add(logName(number))
+  }
+  const leftovers: Leftover[] = []
+  for (const name of names) {
     const { kind } = parseFileName(name)
     if (keep.has(name) || kind === 'current' || kind === 'lock' || kind === 'other') continue
+    leftovers.push({ name, counted: name === unsyncedName || (kind !== 'temporary' && !empty.has(name)) })
+  }
+  return leftovers
+}
+
+function removeLeftovers({ fs, dir, onLeftover }: RecoverySettings, leftovers: readonly Leftover[]): void {
+  for (const { name } of leftovers) {
+    const path = `${dir}/${name}`
+    // Logs behind a missing batch have gone already.
+    if (!fs.existsSync(path)) continue
     try {
-      fs.removeSync(`${dir}/${name}`)
+      fs.removeSync(path)
     } catch (error) {
       onLeftover(error)
     }

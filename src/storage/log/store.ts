@@ -26,6 +26,7 @@ import type { JobRunner } from './jobs.ts'
 import type { StoreLock } from './lock.ts'
 import { closedDuring, LogIterator } from './log-iterator.ts'
 import { LogSnapshot } from './log-snapshot.ts'
+import { unsyncedName } from './format.ts'
 import { type LogStats, logStatsOf } from './log-stats.ts'
 import { Maintenance } from './maintenance.ts'
 import { ReadMany, type ReadManyOptions } from './read-many.ts'
@@ -82,7 +83,7 @@ export class LogStore implements Store {
     this.#core = core
     this.name = core.files.store
     this.#reads = new ReadMany(core)
-    this.#durable = core.checkpoint
+    this.#durable = core.isDurable ? core.checkpoint : undefined
     this.#maintenance = new Maintenance(core, runner, () => lock.check(), settings.pool)
     const mayHave: BatchOwner['mayHave'] = (space, key, from, to) => core.mayHave(space, key, from, to)
     const writable = (): StoreCore['active'] => {
@@ -179,7 +180,10 @@ export class LogStore implements Store {
     return this.#core.checkpoint
   }
 
-  /** The newest checkpoint that also a power loss leaves: the last one that was synced. */
+  /**
+   * The newest checkpoint that is known to outlive a power loss: the last one that was synced. Undefined until the first sync
+   * of a store that its last owner had closed: opening it does not take the time to make that one's writes durable anew.
+   */
   get durableCheckpoint(): Checkpoint | undefined {
     return this.#durable
   }
@@ -470,6 +474,7 @@ export class LogStore implements Store {
     if (core.poison === undefined) attempt(() => core.settleAll())
     await this.#settings.runner.cancel(this.#scrubs)
     await this.#reads.ended()
+    if (!core.isAllDurable) attempt(() => this.#markUnsynced())
     attempt(() => core.close())
     this.#settings.budget.leave(this.#user)
     onClose()
@@ -484,7 +489,13 @@ export class LogStore implements Store {
   async #settle(): Promise<void> {
     const core = this.#core
     if (core.hasLoaded) await this.#maintenance.flushAll()
-    if (this.#settings.sync !== 'never') await core.sync()
+    if (this.#settings.sync !== 'never' && !core.isUntouched) await core.sync()
+  }
+
+  /** Leaves a file that tells the next owner that what it finds may be in memory only. Throws the system's error. */
+  #markUnsynced(): void {
+    const { fs, dir } = this.#core.files
+    fs.openSync(`${dir}/${unsyncedName}`, 'create').closeSync()
   }
 
   [Symbol.asyncDispose](): Promise<void> {

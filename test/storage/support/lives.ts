@@ -4,6 +4,7 @@
  * begins with one of these copies as the crash left it. Owns the file systems of a run.
  */
 import { LogEngine, type LogEngineOptions, type LogStore, type SyncPolicy } from '../../../src/storage/index.ts'
+import { lockName } from '../../../src/storage/log/format.ts'
 import { SeededRandom } from '../../sim/random.ts'
 import { type Bounds, Driver, StillScheduler } from './driver.ts'
 import { FaultFs, type FsCall } from './fault-fs.ts'
@@ -129,6 +130,9 @@ async function live(
   const sync = random.pick<SyncPolicy>(['never', 'interval', 'batch'])
   const writeBufferBytes = options.writeBufferBytes ?? random.pick([4096, 8192, 32_768])
   const engine = simEngine(fault, { scheduler, writeBufferBytes, sync })
+  // A lock that somebody removed by hand: nothing says then that its owner has died.
+  const lock = `${storeDir}/${lockName}`
+  if (random.chance(0.4) && fs.existsSync(lock)) fs.removeSync(lock)
   const store = await engine.open(directory)
   const begins = contentOf(store)
   if (!begins.equals(oracle.model)) throw new Error(`opened again: ${begins.difference(oracle.model)}`)
