@@ -7,13 +7,14 @@ import { realScheduler } from '../../base/real-scheduler.ts'
 import type { Random, Scheduler } from '../../base/scope.ts'
 import type { StorageEngine, StoreDirectory, StoresAside } from '../contract.ts'
 import { storeNameOf, storePath } from '../directory.ts'
-import { StoreError } from '../errors.ts'
+import { StoreError, type StoreErrorCode } from '../errors.ts'
 import { isNodeFs, nodeFs } from '../node-fs.ts'
 import { LogAside } from './aside.ts'
 import { MemoryBudget, type MemoryStats } from './budget.ts'
 import { type CoreParts, StoreCore } from './core.ts'
+import { destroyStore } from './destroy.ts'
 import type { StoreEvent } from './events.ts'
-import { currentName, lockName } from './format.ts'
+import { checkByteOrder, currentName, lockName } from './format.ts'
 import { FileHandles, RoomyFs, tooManyRemedy } from './handles.ts'
 import { JobRunner, type JobStats } from './jobs.ts'
 import { StoreLock } from './lock.ts'
@@ -178,11 +179,33 @@ export class LogEngine implements StorageEngine {
     return this.#openAt(path, storeNameOf(path))
   }
 
+  /**
+   * Removes a store that is closed, with all its files, durably; there may be none. What is aside stays. Broken off, it leaves
+   * the old store or none. Rejects with StoreError: `ERR_STORE_LOCKED` when it is open, here or in another process;
+   * `ERR_STORE_IO` when files that are none of a store are in its directory, naming them, or the system refuses.
+   */
+  async destroy(directory: StoreDirectory): Promise<void> {
+    const dir = this.pathOf(directory)
+    const store = `${directory.group}/${directory.table}/${directory.partition}`
+    if (this.#stores.has(dir)) throw new StoreError('ERR_STORE_LOCKED', store, 'it is open: close it first')
+    try {
+      const lock = (): StoreLock => this.#lock(dir, store)
+      destroyStore({ fs: this.#fs, dir, store, lock, sweep: () => this.#aside.sweep(dir) })
+    } catch (cause) {
+      if (cause instanceof StoreError) throw cause
+      const { code = 'unknown', message = String(cause) } = cause as { code?: string; message?: string }
+      throw new StoreError('ERR_STORE_IO', store, `${dir} cannot be removed (${code}): ${message}`, cause)
+    }
+    this.#durable.delete(dir)
+    this.#suspects.delete(dir)
+  }
+
   async #openAt(dir: string, name: string): Promise<LogStore> {
     if (this.#stores.has(dir)) {
       const text = `${dir} is open already in this process: use that store, or close it first`
       throw new StoreError('ERR_STORE_LOCKED', name, text)
     }
+    checkByteOrder(name)
     try {
       this.#aside.sweep(dir)
       return this.#open(dir, name)
@@ -290,16 +313,30 @@ export class LogEngine implements StorageEngine {
     return false
   }
 
-  /** Closes every store that is still open, and ends the worker thread. */
+  /**
+   * Closes every store that is still open, whatever fails, and ends the worker thread. Rejects with the first failure; when
+   * there are several, its cause is an AggregateError of all.
+   */
   async close(): Promise<void> {
     const ends = await Promise.allSettled([...this.#stores.values()].map((store) => store.close()))
-    await this.#pool?.end()
-    for (const end of ends) if (end.status === 'rejected') throw end.reason
+    ends.push(...(await Promise.allSettled([this.#pool?.end()])))
+    const failures = ends.flatMap((end): unknown[] => (end.status === 'rejected' ? [end.reason] : []))
+    if (failures.length > 0) throw firstOf(failures)
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }
+}
+
+function firstOf(failures: readonly unknown[]): unknown {
+  const [first] = failures
+  if (failures.length === 1 || !(first instanceof StoreError)) return first
+  const { code, store, file, offset, message } = first
+  const text = message.slice(`store ${store}: `.length)
+  const others = `(${failures.length - 1} more failed: see the cause)`
+  const at = { ...(file === undefined ? {} : { file }), ...(offset === undefined ? {} : { offset }) }
+  return new StoreError(code as StoreErrorCode, store, `${text} ${others}`, new AggregateError(failures, others), at)
 }
 
 function openError(store: string, dir: string, cause: unknown): StoreError {

@@ -54,6 +54,18 @@ export interface StoreFiles {
   now(): number
 }
 
+/**
+ * Throws StoreError ERR_STORE_VERSION on a machine that keeps the highest byte of a number first: files are read and written
+ * through typed arrays, which have the machine's order. `one`: how it keeps the number 1.
+ */
+export function checkByteOrder(store: string, one = new Uint8Array(new Uint16Array([1]).buffer)): void {
+  if (one[0] === 1) return
+  const text =
+    'this machine keeps numbers with their highest byte first (big-endian), but stores have the lowest first. ' +
+    'Use a little-endian machine (x86-64, arm64), or the memory engine'
+  throw new StoreError('ERR_STORE_VERSION', store, text)
+}
+
 /** `bytes` rounded up to a multiple of 8: everything in a file begins at one. */
 export function align8(bytes: number): number {
   return bytes + (-bytes & 7)
@@ -118,6 +130,7 @@ export function checkFileHeader(
   where: { readonly store: string; readonly file: string },
 ): { storeId: Buffer; createdMs: number } {
   const { store, file } = where
+  checkByteOrder(store)
   if (header.length < fileHeaderBytes) {
     const text = `it ends inside its header of ${fileHeaderBytes} bytes`
     throw corrupt(store, file, header.length, text)

@@ -215,7 +215,7 @@ export class Table implements EntrySource, SlotUser {
     return size
   }
 
-  /** Whether it may hold a key; it does not, once in 200 times that it says so. Throws like `get`. */
+  /** Whether it may hold a key. Of a key that it does not hold it says so once in 200 times. Throws like `get`. */
   mayContain(hash: number, space: number, key: Buffer, from: number, to: number): boolean {
     if (this.#slots.length === 0 && !this.#loadSlots()) {
       return this.#getInBlock(space, key, from, to, new Span()) !== lookup.absent

@@ -134,7 +134,7 @@ export class Version {
     return this.last.tables.length === 0 ? lookup.absent : this.last.get(hash, space, key, from, to, out)
   }
 
-  /** Whether a table may have the key; wrong once in 200 times that it says so. */
+  /** Whether a table may have the key. Of a key that none has it says so once in 200 times, for each run. */
   mayHave(hash: number, space: number, key: Buffer, from: number, to: number): boolean {
     for (const run of this.upper) if (run.mayContain(hash, space, key, from, to)) return true
     return this.last.mayContain(hash, space, key, from, to)
