@@ -27,7 +27,10 @@ export interface Fs {
   mkdirSync(path: string): void
   readdirSync(path: string): string[]
   renameSync(from: string, to: string): void
+  /** Removes a file, or a directory with all that is in it. */
   removeSync(path: string): void
+  /** Removes a file without blocking. */
+  remove(path: string): Promise<void>
   /** Makes renames and removals inside a directory durable. */
   syncDirSync(path: string): void
 }

@@ -25,6 +25,7 @@ function noFiles(): Fs {
     mkdirSync: refuse,
     readdirSync: refuse,
     renameSync: refuse,
+    remove: async () => refuse(),
     removeSync: refuse,
     syncDirSync: refuse,
   }

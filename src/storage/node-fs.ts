@@ -106,6 +106,12 @@ class NodeFs implements Fs {
     fs.rmSync(path, { recursive: true })
   }
 
+  remove(path: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      fs.unlink(path, (error) => (error === null ? resolve() : reject(error)))
+    })
+  }
+
   syncDirSync(path: string): void {
     // Windows cannot open a directory for syncing, and makes renames durable itself.
     if (process.platform === 'win32') return

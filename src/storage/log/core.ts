@@ -543,10 +543,11 @@ export class StoreCore {
     this.#pastWrites += log.writes
     this.#pastSyncs += log.syncs
     try {
-      log.remove()
+      log.close()
     } catch (error) {
-      this.tables.onLeftover(error)
+      this.tables.removals.failed(error)
     }
+    this.tables.removals.remove(log.path)
   }
 
   /** Drops everything. Nobody may be flushing or merging. Throws StoreError; nothing has changed then. */

@@ -117,6 +117,10 @@ export class RoomyFs implements Fs {
     this.#fs.removeSync(path)
   }
 
+  remove(path: string): Promise<void> {
+    return this.#fs.remove(path)
+  }
+
   syncDirSync(path: string): void {
     this.#withRoom(() => this.#fs.syncDirSync(path))
   }

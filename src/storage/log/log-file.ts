@@ -182,10 +182,8 @@ export class LogFile {
     this.#sync.close()
   }
 
-  /** Closes and removes the file. Throws the system's error. */
-  remove(): void {
-    this.#sync.close()
-    this.#files.fs.removeSync(`${this.#files.dir}/${this.name}`)
+  get path(): string {
+    return `${this.#files.dir}/${this.name}`
   }
 }
 

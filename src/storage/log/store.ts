@@ -405,6 +405,7 @@ export class LogStore implements Store {
     this.#core.freeze(true)
     this.#balance()
     await this.#maintenance.flushAll()
+    await this.#core.tables.removals.idle()
   }
 
   /**
@@ -414,6 +415,7 @@ export class LogStore implements Store {
   async compact(): Promise<void> {
     await this.flush()
     await this.#maintenance.compact()
+    await this.#core.tables.removals.idle()
   }
 
   /**
@@ -477,6 +479,8 @@ export class LogStore implements Store {
     if (!core.isAllDurable) attempt(() => this.#markUnsynced())
     attempt(() => core.close())
     this.#settings.budget.leave(this.#user)
+    // Whoever opens it next lists the files.
+    await core.tables.removals.idle()
     onClose()
     attempt(() => lock.release())
     if (failures.length === 0) return

@@ -7,6 +7,7 @@ import { type EntryCursor, type CursorRange, lookup, type Lookup } from './curso
 import type { Span } from '../contract.ts'
 import type { StoreFiles } from './format.ts'
 import { tableName } from './format.ts'
+import { Removals } from './removals.ts'
 import { Run } from './run.ts'
 import { Table } from './table.ts'
 
@@ -20,12 +21,13 @@ interface OpenTable {
 export class TableSet {
   readonly #files: StoreFiles
   readonly #tables = new Map<number, OpenTable>()
-  /** Called when a file could not be removed; it is tried again when the store is opened next. */
-  readonly onLeftover: (error: unknown) => void
+  /** Of the store's files: tables, and logs. */
+  readonly removals: Removals
 
+  /** `onLeftover` is told when a file could not be removed; it is tried again when the store is opened next. */
   constructor(files: StoreFiles, onLeftover: (error: unknown) => void) {
     this.#files = files
-    this.onLeftover = onLeftover
+    this.removals = new Removals(files.fs, onLeftover)
   }
 
   /** A version of these runs. Opens tables that are not open; throws StoreError, and then has changed nothing. */
@@ -66,11 +68,7 @@ export class TableSet {
       open.users -= 1
       if (open.users > 0) continue
       this.#close(meta.fileNumber)
-      try {
-        this.#files.fs.removeSync(`${this.#files.dir}/${tableName(meta.fileNumber)}`)
-      } catch (error) {
-        this.onLeftover(error)
-      }
+      this.removals.remove(`${this.#files.dir}/${tableName(meta.fileNumber)}`)
     }
   }
 

@@ -265,7 +265,13 @@ test('memory per key: index and JavaScript heap', async () => {
   assert.ok(perKey <= 6.5, `${perKey} bytes of index per key`)
   if (globalThis.gc === undefined) console.log('skipped: heap per key: run with --expose-gc')
   else {
-    const heapPerKey = (heap() - before) / (count - first)
+    // What was compiled or is about to be freed comes and goes: the least of a few looks counts.
+    let least = heap()
+    for (let look = 0; look < 4; look++) {
+      await new Promise((resolve) => setImmediate(resolve))
+      least = Math.min(least, heap())
+    }
+    const heapPerKey = (least - before) / (count - first)
     note('heap', { heapPerKey })
     assert.ok(heapPerKey <= 0.5, `${heapPerKey} bytes of heap per key`)
   }

@@ -12,6 +12,7 @@ import { Turns } from '../support/turns.ts'
 
 const test = suite('log engine: snapshots', { deadlineMs: 60_000 })
 const dir = '/s/g/t/0'
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 const keys = Array.from({ length: 400 }, (_, i) => `key ${String(i).padStart(4, '0')}`)
 
 class World {
@@ -195,16 +196,19 @@ test('tables that only a snapshot or an iterator needs stay until it ends, and n
   const third = world.tables().filter((name) => !first.includes(name) && !second.includes(name))
   assert.equal(world.tables(), [...first, ...second, ...third])
   snapshot.release()
+  await turn()
   assert.equal(world.tables(), [...second, ...third], 'what the snapshot had goes')
   let left = 1
   while (iterator.next()) left += 1
   assert.is(left, keys.length)
+  await turn()
   assert.equal(world.tables(), third, 'an iterator lets go at its end')
   const early = store.iterate()
   early.next()
   store.clear()
   assert.equal(world.tables(), third)
   early.close()
+  await turn()
   assert.equal(world.tables(), [])
   assert.equal(world.openTables(), [])
   await world.close()

@@ -182,6 +182,10 @@ export class FaultFs implements Fs {
     this.run('remove', path, () => this.inner.removeSync(path))
   }
 
+  remove(path: string): Promise<void> {
+    return this.runAsync('remove', path, () => this.inner.remove(path))
+  }
+
   syncDirSync(path: string): void {
     this.run('syncDir', path, () => this.inner.syncDirSync(path))
   }

@@ -155,6 +155,10 @@ export class SimFs implements Fs {
     change([{ dir, name, node, add: false }])
   }
 
+  async remove(path: string): Promise<void> {
+    this.removeSync(path)
+  }
+
   syncDirSync(path: string): void {
     const node = this.#node('fsync', path)
     if (node instanceof SimFile) throw systemError('ENOTDIR', 'fsync', path)

@@ -1,0 +1,40 @@
+/**
+ * Removing files that no version has any more, one after the other and without blocking: the system takes milliseconds to
+ * give back the room of a large one. Owns the queue; a store waits for it before it gives its lock away.
+ */
+import type { Fs } from '../../base/fs.ts'
+
+export class Removals {
+  readonly #fs: Fs
+  /** To be told of a file that stays; the next opening of its store tries again. */
+  readonly failed: (error: unknown) => void
+  readonly #paths: string[] = []
+  #running: Promise<void> | undefined
+
+  constructor(fs: Fs, failed: (error: unknown) => void) {
+    this.#fs = fs
+    this.failed = failed
+  }
+
+  /** The file goes soon. Nobody has it open. */
+  remove(path: string): void {
+    this.#paths.push(path)
+    this.#running ??= this.#run()
+  }
+
+  /** Undefined when there is nothing to wait for; else it resolves when everything so far is gone, or told of. */
+  idle(): Promise<void> | undefined {
+    return this.#running
+  }
+
+  async #run(): Promise<void> {
+    for (let path = this.#paths.shift(); path !== undefined; path = this.#paths.shift()) {
+      try {
+        await this.#fs.remove(path)
+      } catch (error) {
+        this.failed(error)
+      }
+    }
+    this.#running = undefined
+  }
+}
