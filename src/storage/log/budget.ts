@@ -11,8 +11,8 @@ export interface MemtableUser {
   freezeEarly(): boolean
   /** Brings a frozen memtable into tables at once, as far as that is possible. Must not throw. */
   flushNow(): void
-  /** Resolves when no frozen memtable is being written. Never rejects. */
-  flushed(): Promise<void>
+  /** Resolves when no frozen memtable is being written; undefined: none is. Never rejects. */
+  flushed(): Promise<void> | undefined
 }
 
 /** A table, as the budget sees it. */

@@ -132,16 +132,16 @@ export class Maintenance {
     this.#push(this.#flush, Number.POSITIVE_INFINITY)
   }
 
-  /** Resolves when nothing goes on. Never rejects. */
-  idle(): Promise<void> {
-    return this.#runner.idle(this)
+  /** Resolves when nothing goes on; undefined: nothing does. Never rejects. */
+  idle(): Promise<void> | undefined {
+    return this.#flush === undefined && this.#merge === undefined ? undefined : this.#runner.idle(this)
   }
 
-  /** Resolves when writers are not asked to help any more; undefined when they are not. */
+  /** Resolves when writers are not asked to help any more; undefined when they are not, or waiting for it is no use. */
   ready(): Promise<void> | undefined {
     const { frozen, version } = this.#core
     if (frozen.length <= maxFrozen && pressure(version.upper.length, this.#limits) === 'none') return undefined
-    return this.#runner.idle(this)
+    return this.idle()
   }
 
   /** Does everything that is to be flushed; rejects with what went wrong. */
