@@ -153,16 +153,27 @@ const openings: readonly Opening[] = [
       mistake: moved(path, (fs) => fs.tamper(path, Buffer.from('a file'))),
     }),
   ),
-  ...(['EACCES', 'EPERM'] as const).flatMap((code) =>
-    (['mkdir', 'readdir'] as const).map(
-      (kind): Opening => ({
-        what: `no right to ${kind} (${code})`,
-        code: 'ERR_STORE_IO',
-        says: [/\/data\/g\/t\/0 cannot be opened/, new RegExp(code), rights],
-        mistake: failing(code, [kind], /^\/data\/g\/t\/0$/),
-      }),
-    ),
-  ),
+  ...(['EACCES', 'EPERM'] as const).flatMap((code): Opening[] => {
+    const refused = {
+      code: 'ERR_STORE_IO',
+      says: [/\/data\/g\/t\/0 cannot be opened/, new RegExp(code), rights],
+    } as const
+    return [
+      { ...refused, what: `no right to list (${code})`, mistake: failing(code, ['readdir'], /^\/data\/g\/t\/0$/) },
+      {
+        ...refused,
+        what: `no right to make the directory (${code})`,
+        mistake: (fs, fault) => {
+          fs.renameSync(dir, '/aside')
+          fault.fail({ code, kinds: ['mkdir'], forever: true })
+          return () => {
+            fault.heal()
+            fs.renameSync('/aside', dir)
+          }
+        },
+      },
+    ]
+  }),
   ...(['LOCK', 'CURRENT', 'MANIFEST', '.tbl', '.log'] as const).map(
     (part): Opening => ({
       what: `no right to open ${part}`,
@@ -180,7 +191,7 @@ const openings: readonly Opening[] = [
   {
     what: 'too many open files',
     code: 'ERR_STORE_IO',
-    says: [/EMFILE/, /raise the limit of open files/],
+    says: [/too many files are open/, /raise the limit of the process/],
     mistake: failing('EMFILE', ['open'], /\.tbl$/),
   },
   ...(['ENOSPC', 'EDQUOT'] as const).map(
