@@ -463,7 +463,8 @@ export class StoreCore {
     } catch (error) {
       this.#flushedSeq = before.seq
       this.#flushed = before.flushed
-      version.release()
+      // Poisoned: the manifest on the disk may name the new tables all the same.
+      if (this.poison === undefined) version.release()
       throw error
     }
     const superseded = { version: this.version, flushed }

@@ -320,8 +320,9 @@ export class Maintenance {
     core.onEvent({ kind: 'flushed', store: core.files.store, entries: memtable.visibleKeys, bytes })
   }
 
-  /** A table that does not count after all; if it stays, the next opening removes it. */
+  /** A table that does not count after all, unless the store is poisoned; if it stays, the next opening removes it. */
   #remove(number: number): void {
+    if (this.#core.poison !== undefined) return
     try {
       this.#core.files.fs.removeSync(`${this.#core.files.dir}/${tableName(number)}`)
     } catch {

@@ -2,13 +2,15 @@
 import * as assert from 'uvu/assert'
 import type { Fs } from '../../../src/base/fs.ts'
 import { StoreError } from '../../../src/storage/errors.ts'
+import { LogEngine, type LogStore } from '../../../src/storage/index.ts'
 import { manifestName } from '../../../src/storage/log/format.ts'
 import { Manifest } from '../../../src/storage/log/manifest.ts'
 import { SeededRandom } from '../../sim/random.ts'
-import { suite } from '../../support/suite.ts'
+import { rejects, suite } from '../../support/suite.ts'
+import { StillScheduler } from '../support/driver.ts'
 import { changing, FaultFs, type Operation } from '../support/fault-fs.ts'
 import { dir, emptySim, filesOf, open, path, stateOf, storeWith } from '../support/manifests.ts'
-import type { SimFs } from '../support/sim-fs.ts'
+import { SimFs } from '../support/sim-fs.ts'
 
 const test = suite('manifest: faults')
 
@@ -32,6 +34,35 @@ test('an append that fails leaves nothing, and the next one is fine', () => {
       manifest.close()
       assert.equal(open(sim), { state: 2, dropped: 0 })
     }
+  }
+})
+
+test('a state that was written although the system says no: the tables that it names are there', async () => {
+  for (const runs of [0, 4]) {
+    const sim = new SimFs()
+    const fs = new FaultFs(sim)
+    const open = async (on: Fs): Promise<{ engine: LogEngine; store: LogStore }> => {
+      const engine = new LogEngine({ dir: '/s', fs: on, scheduler: new StillScheduler(), sync: 'never' })
+      return { engine, store: await engine.open({ group: 'g', table: 't', partition: 0 }) }
+    }
+    const { engine, store } = await open(fs)
+    const key = Buffer.from('key')
+    for (let run = 0; run <= runs; run++) {
+      if (run === runs)
+        fs.fail({ kinds: ['write', 'truncate'], path: /MANIFEST/, forever: true, code: 'EIO', written: 1 })
+      store.writer().put(0, key, 0, key.length, Buffer.from(`${run}`), 0, 1)
+      store.writer().commit()
+      if (run < runs) await store.flush()
+    }
+    await rejects(store.flush(), 'ERR_STORE_POISONED')
+    assert.is(`${store.get('key')}`, `${runs}`)
+    for (const powerLoss of [false, true]) {
+      const after = await open(powerLoss ? sim.crash(new SeededRandom(runs)) : sim.kill())
+      if (!powerLoss) assert.is(`${after.store.get('key')}`, `${runs}`)
+      assert.equal((await after.store.verify()).faults, [])
+      await after.engine.close()
+    }
+    await engine.close()
   }
 })
 
