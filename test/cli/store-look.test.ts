@@ -226,6 +226,16 @@ test('what cannot be read is not called damaged: nobody is told to remove it', a
   assert.match(dump.err, /^millrace: ELOOP: .*\.log'\n$/)
 })
 
+test('a store that was closed without a sync is whole, and says that', async () => {
+  const engine = new LogEngine({ dir: root, sync: 'never' })
+  const store = await engine.open({ group: 'unsynced', table: 'table', partition: 0 })
+  put(store, 0, { apple: 'one' })
+  await engine.close()
+  const { code, out } = run('verify', join(root, 'unsynced/table/0'))
+  assert.is(code, 0)
+  assert.match(out, /whole; [\s\S]*\n {2}note: UNSYNCED\.tmp, byte 0: not all of it may outlive a power loss, until/)
+})
+
 test('dump says when the end of a log does not count', async () => {
   const dir = await makeStore('ends')
   const log = fileIn(dir, '.log')

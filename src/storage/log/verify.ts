@@ -5,7 +5,16 @@
  */
 import type { FileHandle } from '../../base/fs.ts'
 import { compareToBound } from './cursor.ts'
-import { currentName, lockName, logName, manifestName, parseFileName, type StoreFiles, tableName } from './format.ts'
+import {
+  currentName,
+  lockName,
+  logName,
+  manifestName,
+  parseFileName,
+  type StoreFiles,
+  tableName,
+  unsyncedName,
+} from './format.ts'
 import type { SeenManifest } from './manifest.ts'
 import { logNumbers, type ReplayedLog } from './replay.ts'
 import { faultOf, type StoreFault, type StoreSurvey } from './survey.ts'
@@ -199,6 +208,8 @@ function noteRest(scrub: Scrub, { names }: StoreSurvey, manifest: SeenManifest):
     if (keep.has(name)) continue
     if (kind === 'other') scrub.note(name, 0, 'no file of a store: it is left alone')
     else if (kind === 'lock') scrub.note(name, 0, `left by a process that has ended`)
+    else if (name === unsyncedName)
+      scrub.note(name, 0, 'not all of it may outlive a power loss, until somebody opens it')
     else scrub.note(name, 0, 'does not count; it is removed when the store is opened next')
   }
 }
