@@ -1,5 +1,5 @@
 /** The log engine: tables that live on disk, one directory each. Owns its open stores and the runner of their background work. */
-import { dirname } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import type { Fs } from '../../base/fs.ts'
 import { bool, custom, int, type OptionTable, oneOf, resolveOptions, text } from '../../base/options.ts'
 import { realRandom } from '../../base/real-random.ts'
@@ -123,8 +123,9 @@ export class LogEngine implements StorageEngine {
 
   /** Throws OptionError. */
   constructor(options: LogEngineOptions) {
-    this.#options = resolveOptions('log engine', optionTable, { ...options, dir: options.dir ?? '' })
-    this.#fs = this.#options.fs ?? nodeFs()
+    const resolved = resolveOptions('log engine', optionTable, { ...options, dir: options.dir ?? '' })
+    this.#fs = resolved.fs ?? nodeFs()
+    this.#options = { ...resolved, dir: this.#absolute(resolved.dir) }
     this.#scheduler = this.#options.scheduler ?? realScheduler
     this.#random = this.#options.random ?? realRandom
     this.#runner = new JobRunner(this.#scheduler)
@@ -176,7 +177,13 @@ export class LogEngine implements StorageEngine {
 
   /** Opens the store in this directory, wherever it lies: for tools. Rejects as `open`; a directory without a store becomes one. */
   async openPath(path: string): Promise<LogStore> {
-    return this.#openAt(path, storeNameOf(path))
+    const dir = this.#absolute(path)
+    return this.#openAt(dir, storeNameOf(dir))
+  }
+
+  /** The process may change its directory later. */
+  #absolute(path: string): string {
+    return isNodeFs(this.#fs) ? resolve(path) : path
   }
 
   /**

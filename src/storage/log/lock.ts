@@ -101,12 +101,19 @@ function take(fs: Fs, path: string, store: string, identity: ProcessIdentity): v
     } else if (found === 'unfinished' || abandoned.has(found.nonce) || isStale(found, identity)) {
       takeAway(fs, path, found, identity.nonce)
     } else {
-      const { pid, host } = found
-      const text = `process ${pid} on ${host} has it open. Stop that process; if it is none of yours, remove ${path}`
-      throw lockedError(store, path, text)
+      throw lockedError(store, path, holderText(found, identity, path))
     }
   }
   throw lockedError(store, path, 'several processes are opening it at once')
+}
+
+/** Who has it, and what to do. */
+function holderText({ pid, host, startTime }: LockOwner, self: ProcessIdentity, path: string): string {
+  if (pid === self.pid && host === self.host && startTime === self.startTime) {
+    const where = `this process (${pid}) has it open, through another engine or in another thread`
+    return `${where}: close it there first. Only if that thread was ended without, remove ${path}`
+  }
+  return `process ${pid} on ${host} has it open. Stop that process; if it is none of yours, remove ${path}`
 }
 
 /** After a failure: a LOCK of ours holds nobody up, whether it can be removed or not. */

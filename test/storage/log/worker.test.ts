@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -12,7 +12,7 @@ import type { Worker } from 'node:worker_threads'
 import * as assert from 'uvu/assert'
 import { LogEngine, type LogEngineOptions, type LogStore, type StoreEvent } from '../../../src/storage/index.ts'
 import { SeededRandom } from '../../sim/random.ts'
-import { suite } from '../../support/suite.ts'
+import { rejects, suite } from '../../support/suite.ts'
 import { bytes, checkpointAt, put, storeContract } from '../contract.ts'
 import { storeModel } from '../model.ts'
 
@@ -260,6 +260,35 @@ test('a writer that never waits has at most so many memtables before it', async 
   assert.ok(world.count('flushed') > 20, `${world.count('flushed')} flushes`)
   world.check(120)
   await world.reopen(120)
+})
+
+test('a relative directory is that of the moment when the engine is made', async () => {
+  const before = process.cwd()
+  const dir = newDir()
+  mkdirSync(join(dir, 'elsewhere'), { recursive: true })
+  process.chdir(dir)
+  try {
+    const engine = new LogEngine({ dir: 'state', sync: 'never', writeBufferBytes: 4096 })
+    const store = await engine.open(at)
+    process.chdir('elsewhere')
+    for (let i = 0; i < 30; i++) {
+      put(store, `key ${i}`, bytes('x'.repeat(1000)))
+      store.writer().commit()
+    }
+    await store.compact()
+    const again = await rejects(engine.openPath(`../state/g/t/0`), 'ERR_STORE_LOCKED')
+    assert.match(again.message, /already open|open already/)
+    const other = await rejects(new LogEngine({ dir: '../state' }).open(at), 'ERR_STORE_LOCKED')
+    assert.match(
+      other.message,
+      /this process \(\d+\) has it open, through another engine or in another thread: close it/,
+    )
+    await engine.close()
+    assert.equal(readdirSync(join(dir, 'elsewhere')), [])
+    assert.equal(readdirSync(join(dir, 'state/g/t')), ['0'])
+  } finally {
+    process.chdir(before)
+  }
 })
 
 test('a process ends by itself when only the thread is left', async () => {
