@@ -69,6 +69,7 @@ export class ModelRun {
       [8, 'single writes', () => this.#writeSingly()],
       [5, 'load', () => this.#bulkLoad()],
       [22, 'read', () => this.#read()],
+      [3, 'read many', () => this.#readMany()],
       [6, 'scan range', () => this.#scanRange()],
       [3, 'open iterator', () => this.#openIterator()],
       [4, 'advance iterators', () => this.#advanceIterators()],
@@ -249,6 +250,19 @@ export class ModelRun {
       }
       if (absent.length > 0) checkGet(reader, this.#random.pick(absent), undefined)
     }
+  }
+
+  /** What is there at the moment of the call, whenever the answer comes. */
+  async #readMany(): Promise<void> {
+    const random = this.#random
+    const { keys } = this.#universe
+    const { space } = random.pick(keys)
+    const some = Array.from({ length: random.int(40) }, () => this.#index()).filter((i) => keys[i]!.space === space)
+    const expected = some.map((i) => this.#values[i])
+    const asked = some.map((i) => keys[i]!.key)
+    const options = { space, concurrency: 1 + random.int(6) }
+    if (random.chance(0.3)) await this.#await(this.#store.prefetch(asked, options))
+    else await this.#await(this.#store.getMany(asked, options).then((values) => assert.equal(values, expected)))
   }
 
   #scanRange(): void {
