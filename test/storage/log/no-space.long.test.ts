@@ -1,5 +1,5 @@
 /**
- * Many histories of no-space.test.ts: `NO_SPACE_SEEDS` (default 30) from `SEED` on, at each write; and for real: a file
+ * Many histories of no-space.test.ts: `NO_SPACE_SEEDS` (default 15) from `SEED` on, at each write; and for real: a file
  * system of 32 MiB in memory that is filled up again and again. It is mounted for the test, which only root may do.
  */
 import { spawnSync } from 'node:child_process'
@@ -18,7 +18,7 @@ const first = Number(process.env['SEED'] ?? 1001)
 
 test('full at each write of many histories', async () => {
   const tally = newFullTally()
-  const seeds = Number(process.env['NO_SPACE_SEEDS'] ?? 30)
+  const seeds = Number(process.env['NO_SPACE_SEEDS'] ?? 15)
   let writes = 0
   for (let seed = first; seed < first + seeds; seed++) {
     const start = await startOf(seed, 12 + (seed % 12))
