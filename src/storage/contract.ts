@@ -207,6 +207,11 @@ export interface Store extends StoreReader, AsyncDisposable {
    * `iterate` does the rest. Worth it for large tables, where ordering all keys takes longer than a slice.
    */
   ordering(space?: number): StoreJob | undefined
+  /**
+   * Undefined while background work keeps up with what is written; else a promise to wait for before writing more. Absent
+   * when there is no such work. Who writes on without waiting does a part of that work in `commit`. Never rejects.
+   */
+  ready?(): Promise<void> | undefined
   /** What the store holds and costs at this moment. */
   stats(): StoreStats
   /**

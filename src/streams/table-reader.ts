@@ -79,7 +79,11 @@ export class TableReader {
       const deadline = this.#scheduler.monotonic() + sliceMs
       const done = copy.applySome(() => this.#scheduler.monotonic() >= deadline)
       if (this.#scheduler.monotonic() >= deadline) await nextTurn(this.#scheduler)
-      if (done || this.#closed) return
+      if (!done && !this.#closed) continue
+      // A changelog comes faster than tables are written: else the store would have to block this thread.
+      const ready = copy.store.ready?.()
+      if (ready !== undefined && !this.#closed) await ready
+      return
     }
   }
 

@@ -6,6 +6,7 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as assert from 'uvu/assert'
+import { type Deferred, deferred } from '../../src/base/deferred.ts'
 import { logEngine, memoryEngine, type StorageEngine, type Store } from '../../src/storage/index.ts'
 import { TableDivergedError } from '../../src/streams/errors.ts'
 import { decodeStoreState, encodeStoreState } from '../../src/streams/store-state.ts'
@@ -115,6 +116,29 @@ test('what is older than deletions are kept is built anew, and the old table sta
   assert.equal([second.restored.fromOffset, second.restored.localEntries], [0, 0])
   await second.close()
   assert.is((await once()).restored.rebuilt, undefined)
+})
+
+test('a store that does not keep up is waited for', async () => {
+  const log = new FakeChangelog()
+  log.append(['a', '1'], ['b', '1'], ['c', '1'])
+  log.fetchLimit = 1
+  const engine = memoryEngine()
+  const store = await engine.open(place)
+  let busy: Deferred | undefined = deferred()
+  const slow = Object.assign(store, { ready: () => busy?.promise })
+  engine.open = async () => slow
+  const one = new Life(log, engine)
+  const restoring = one.restore()
+  await until(() => slow.checkpoint?.position === 1)
+  log.fetchLimit = Number.POSITIVE_INFINITY
+  log.wake()
+  for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve))
+  assert.is(slow.checkpoint?.position, 1, 'nothing more is written meanwhile')
+  const { resolve } = busy
+  busy = undefined
+  resolve()
+  assert.equal(entriesOf(await restoring), { a: '1', b: '1', c: '1' })
+  await one.close()
 })
 
 test('while a table is restored for the first time, its age is that of the beginning', async () => {
