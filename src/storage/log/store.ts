@@ -440,11 +440,23 @@ export class LogStore implements Store {
     this.#checkNoLoad()
     this.#checkBatchEmpty('clear')
     this.#group.close()
-    this.#settings.lock.check()
+    this.#checkLock()
     void this.#maintenance.cancel()
     this.#core.clear()
     this.#clears += 1
     this.#durable = undefined
+  }
+
+  /** Throws StoreError when the lock was lost, or nobody can say. */
+  #checkLock(): void {
+    try {
+      this.#settings.lock.check()
+    } catch (error) {
+      if (error instanceof StoreError) throw error
+      const { code = String(error) } = error as { readonly code?: string }
+      const text = `its lock cannot be read (${code}), so that it is not known whether it is still ours. Nothing has changed`
+      throw new StoreError('ERR_STORE_IO', this.name, text, error)
+    }
   }
 
   close(): Promise<void> {

@@ -156,6 +156,19 @@ test('of many stores that are closed each is, and all failures are told', async 
   assert.not.instance(single.cause, AggregateError)
 })
 
+test('a store whose lock cannot be read is not cleared, and says so with a code', async () => {
+  const fault = new FaultFs(await filled())
+  const engine = engineOn(fault)
+  const store = await engine.open(at)
+  fault.fail({ kinds: ['open'], path: /LOCK$/, code: 'EIO' })
+  const error = thrown(() => store.clear(), 'ERR_STORE_IO')
+  assert.match(error.message, 'EIO')
+  assert.is(store.get('key 99')?.toString(), 'value 2')
+  store.clear()
+  assert.is(store.get('key 99'), undefined)
+  await engine.close()
+})
+
 test('a machine with another order of bytes is refused', () => {
   checkByteOrder('g/t/0')
   const error = thrown(() => checkByteOrder('g/t/0', new Uint8Array([0, 1])), 'ERR_STORE_VERSION')
