@@ -22,7 +22,7 @@ export interface GroupOwner {
   failed(error: StoreError): void
 }
 
-/** A frame of this many bytes is written at once. */
+/** A frame of this many bytes is written before another write is taken. */
 const groupBytes = 32 * 1024
 const nothing = Buffer.alloc(0)
 
@@ -58,14 +58,16 @@ export class LogGroup {
   delete(space: number, key: Buffer, keyFrom: number, keyTo: number): void {
     checkSpace(this.#owner.name, space)
     checkKey(this.#owner.name, key, keyFrom, keyTo)
-    const memtable = this.#owner.writable()
+    this.#owner.writable()
     if (!this.#owner.mayHave(space, key, keyFrom, keyTo)) return
-    this.#open()
-    memtable.append(space, key, keyFrom, keyTo, nothing, 0, 0, true)
+    this.#open().append(space, key, keyFrom, keyTo, nothing, 0, 0, true)
     this.#appended()
   }
 
+  /** Where the next write goes. A group that is large enough is written first: when that fails, the write is not taken. */
   #open(): Memtable {
+    const open = this.#memtable
+    if (open !== undefined && open.end - this.#from >= groupBytes) this.close()
     const memtable = this.#owner.writable()
     if (this.#memtable !== undefined) return this.#memtable
     this.#memtable = memtable
@@ -76,13 +78,8 @@ export class LogGroup {
   }
 
   #appended(): void {
-    const memtable = this.#memtable!
-    memtable.publish()
+    this.#memtable!.publish()
     this.#count += 1
-    if (memtable.end - this.#from >= groupBytes) {
-      this.close()
-      return
-    }
     if (this.#isScheduled) return
     this.#isScheduled = true
     this.#scheduler.immediate(() => {
