@@ -217,7 +217,10 @@ export async function fullDisk(start: FullStart, seed: number, tally: FullTally)
   const random = new SeededRandom(seed)
   const life = new FullLife(start, tally, random)
   const more = (): void => {
-    life.fs.capacity = life.fs.usedBytes + random.int(random.pick([100, 3000, 20_000, 60_000]))
+    const { usedBytes, capacity } = life.fs
+    // What was broken off has given its room back, and may need more of it than there was.
+    const before = capacity === Infinity || random.chance(0.3) ? usedBytes : Math.max(usedBytes, capacity)
+    life.fs.capacity = before + random.int(random.pick([100, 3000, 20_000, 60_000]))
   }
   more()
   life.onFull = () => {
