@@ -71,7 +71,8 @@ test('space and bytes written of five random overwrites, reads per lookup', asyn
     const index = (store.logStats().slotBytes + store.logStats().indexBytes) / store.logStats().tableEntries
     for (const [name, figure] of Object.entries({ ...figures, reads, index })) console.log(`  ${name}: ${figure}`)
     assert.ok(end <= 1.6, `${end} times the space at the end`)
-    assert.ok(peak <= 1.9, `${peak} times the space at the peak`)
+    // Decision 0006: inputs of a merge go when all of it is done, and writers go on meanwhile.
+    assert.ok(peak <= 2.5, `${peak} times the space at the peak`)
     assert.ok(written <= 5, `${written} bytes written per byte`)
     assert.ok(reads <= 1.05, `${reads} reads per lookup`)
     assert.ok(index <= 6.5, `${index} bytes of index per key`)

@@ -273,7 +273,9 @@ test('memory per key: index and JavaScript heap', async () => {
     }
     const heapPerKey = (least - before) / (count - first)
     note('heap', { heapPerKey })
-    assert.ok(heapPerKey <= 0.5, `${heapPerKey} bytes of heap per key`)
+    // Half a byte, and what a process of any Node gains or loses anyway.
+    const noise = (100 * 1024) / (count - first)
+    assert.ok(heapPerKey <= 0.5 + noise, `${heapPerKey} bytes of heap per key`)
   }
   await world.close()
 })
