@@ -358,6 +358,11 @@ export class StoreCore {
     return [...this.#pending().map(({ log }) => log), this.#log].filter((log) => log !== undefined)
   }
 
+  /** Whether a bulk load is open. */
+  get isLoading(): boolean {
+    return this.#log === undefined && !this.closed
+  }
+
   /** Whether there is a load that is not durable, and so nothing that was written after it. */
   get hasLoaded(): boolean {
     return this.#log === undefined || this.#pending().some(({ log }) => log === undefined)

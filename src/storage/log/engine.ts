@@ -111,6 +111,8 @@ export class LogEngine implements StorageEngine {
   readonly #scheduler: Scheduler
   readonly #random: Random
   readonly #runner: JobRunner
+  /** On the machine's files, by its clock. */
+  readonly #isReal: boolean
   readonly #pool: WorkerPool | undefined
   readonly #budget: MemoryBudget
   readonly #handles: FileHandles
@@ -129,8 +131,8 @@ export class LogEngine implements StorageEngine {
     this.#scheduler = this.#options.scheduler ?? realScheduler
     this.#random = this.#options.random ?? realRandom
     this.#runner = new JobRunner(this.#scheduler)
-    const isReal = isNodeFs(this.#fs) && this.#scheduler === realScheduler
-    this.#pool = this.#options.worker && isReal ? new WorkerPool({ scheduler: this.#scheduler }) : undefined
+    this.#isReal = isNodeFs(this.#fs) && this.#scheduler === realScheduler
+    this.#pool = this.#options.worker && this.#isReal ? new WorkerPool({ scheduler: this.#scheduler }) : undefined
     this.#budget = new MemoryBudget(this.#options.memoryBytes, this.#options.cacheBytes)
     this.#handles = new FileHandles(this.#options.maxOpenFiles)
     const { cacheBytes } = this.#budget
@@ -268,6 +270,7 @@ export class LogEngine implements StorageEngine {
         pool: this.#pool,
         budget: this.#budget,
         scheduler: this.#scheduler,
+        readScheduler: this.#isReal ? this.#scheduler : undefined,
         sync: this.#options.sync,
         syncIntervalMs: this.#options.syncIntervalMs,
         onClose: () => {

@@ -4,7 +4,8 @@
  *
  * 1. A run that overlaps nothing older and deletes nothing is moved into the last level as it is.
  * 2. When upper runs hold more than half as much as the last level, all are merged into it: superseded entries never take
- *    much more than that share. A deletion counts as the entry it takes away.
+ *    much more than that share. A deletion counts as the entry it takes away. While they hold little, four runs are
+ *    waited for: else the last level of a small store is written anew for every flush.
  * 3. Four neighbours of about the same size become one run: an entry is rewritten once per size, not once per flush.
  * 4. When runs get many but their sizes do not fit, the neighbours for which that costs least become one.
  */
@@ -39,6 +40,8 @@ export interface LevelLimits {
   readonly smallTableBytes: number
   /** What upper runs may hold, as a share of the last level. Default 0.5. */
   readonly maxUpperShare: number
+  /** Fewer bytes, in fewer than `runsToMerge` upper runs, are let be whatever their share. Default 64 MiB. */
+  readonly smallBytes: number
   /** Neighbours of one size that are merged. Default 4. */
   readonly runsToMerge: number
   /** Runs are of one size when the largest is at most this many times the smallest. Default 1.5. */
@@ -54,11 +57,24 @@ export const defaultLimits: LevelLimits = {
   tableBytes: maxTableBytes,
   smallTableBytes: 8 * 1024 * 1024,
   maxUpperShare: 0.5,
+  smallBytes: 64 * 1024 * 1024,
   runsToMerge: 4,
   sizeRatio: 1.5,
   crowdedRuns: 6,
   slowRuns: 8,
   stopRuns: 16,
+}
+
+/** While a store is loaded, when it is hardly read: runs are let be until there are many, and none goes into the last level. */
+export function whileLoading(limits: LevelLimits): LevelLimits {
+  return {
+    ...limits,
+    maxUpperShare: Number.POSITIVE_INFINITY,
+    runsToMerge: 2 * limits.runsToMerge,
+    crowdedRuns: 2 * limits.crowdedRuns,
+    slowRuns: 2 * limits.slowRuns,
+    stopRuns: 2 * limits.stopRuns,
+  }
 }
 
 /** What to do next. */
@@ -85,7 +101,9 @@ export function chooseMerge<T extends LevelTable>(
       if (free[i]! && movable(levels, i, limits)) return { kind: 'move', run: upper[i]! }
     }
     const runs = upper.slice(free.lastIndexOf(false) + 1)
-    if (runs.length > 0 && weightOf(runs, last) > limits.maxUpperShare * bytesOf(last)) {
+    const weight = weightOf(runs, last)
+    const isWorth = runs.length >= limits.runsToMerge || weight > limits.smallBytes
+    if (runs.length > 0 && isWorth && weight > limits.maxUpperShare * bytesOf(last)) {
       return { kind: 'last', runs, last }
     }
   }

@@ -19,6 +19,7 @@ import {
   type MergePlan,
   mergeAll,
   pressure,
+  whileLoading,
 } from './levels.ts'
 import type { Table } from './table.ts'
 import type { WorkerPool } from './worker-pool.ts'
@@ -43,6 +44,7 @@ export class Maintenance {
   /** Throws StoreError when the directory's lock was lost. */
   readonly #checkLock: () => void
   readonly #limits: LevelLimits
+  readonly #limitsLoading: LevelLimits
   readonly #background: Background
   #flush: Job | undefined
   #merge: Job | undefined
@@ -65,6 +67,7 @@ export class Maintenance {
     this.#runner = runner
     this.#checkLock = checkLock
     this.#limits = limits
+    this.#limitsLoading = whileLoading(limits)
     const { files, nextFile } = core
     const onLost = (error: StoreError): void => core.onEvent({ kind: 'failed', store: files.store, error })
     const settings = { files, nextFile, limits }
@@ -80,8 +83,12 @@ export class Maintenance {
     if (this.#flush === undefined && oldest !== undefined) this.#startFlush(oldest)
     if (this.#merge !== undefined) return
     const levels = this.#levels()
-    const plan = this.#isCompacting ? mergeAll(levels) : chooseMerge(levels, this.#limits)
+    const plan = this.#isCompacting ? mergeAll(levels) : chooseMerge(levels, this.#limitsNow)
     if (plan !== undefined) this.#startMerge(plan)
+  }
+
+  get #limitsNow(): LevelLimits {
+    return this.#core.isLoading ? this.#limitsLoading : this.#limits
   }
 
   #levels(): { readonly upper: readonly (readonly Table[])[]; readonly last: readonly Table[] } {
@@ -92,7 +99,7 @@ export class Maintenance {
   /** A writer has written `bytes`: it helps when the background work does not keep up. */
   written(bytes: number): void {
     const { frozen, version } = this.#core
-    const crowd = pressure(version.upper.length, this.#limits)
+    const crowd = pressure(version.upper.length, this.#limitsNow)
     if (frozen.length <= maxFrozen && crowd === 'none') return
     this.#owed += bytes
     const steps = Math.floor(this.#owed / bytesPerStep)
@@ -140,7 +147,7 @@ export class Maintenance {
   /** Resolves when writers are not asked to help any more; undefined when they are not, or waiting for it is no use. */
   ready(): Promise<void> | undefined {
     const { frozen, version } = this.#core
-    if (frozen.length <= maxFrozen && pressure(version.upper.length, this.#limits) === 'none') return undefined
+    if (frozen.length <= maxFrozen && pressure(version.upper.length, this.#limitsNow) === 'none') return undefined
     return this.idle()
   }
 

@@ -49,6 +49,8 @@ export interface LogStoreSettings {
   readonly pool: WorkerPool | undefined
   readonly budget: MemoryBudget
   readonly scheduler: Scheduler
+  /** For telling whether a read waited for the disk; undefined: it cannot tell. */
+  readonly readScheduler: Scheduler | undefined
   readonly sync: SyncPolicy
   readonly syncIntervalMs: number
   readonly onClose: () => void
@@ -82,7 +84,7 @@ export class LogStore implements Store {
     this.#settings = settings
     this.#core = core
     this.name = core.files.store
-    this.#reads = new ReadMany(core)
+    this.#reads = new ReadMany(core, settings.readScheduler)
     this.#durable = core.isDurable ? core.checkpoint : undefined
     this.#maintenance = new Maintenance(core, runner, () => lock.check(), settings.pool)
     const mayHave: BatchOwner['mayHave'] = (space, key, from, to) => core.mayHave(space, key, from, to)
@@ -133,6 +135,7 @@ export class LogStore implements Store {
       setCheckpoint: (checkpoint) => core.loadCheckpoint(checkpoint),
       loadEnded: () => {
         if (!core.closed) core.freeze(true)
+        this.#maintenance.schedule()
         this.#load = undefined
       },
     }
@@ -255,8 +258,9 @@ export class LogStore implements Store {
   }
 
   /**
-   * Copies of the values of many keys, undefined for those that have none, as they are at the moment of the call. What is
-   * not in memory is read without blocking, in the order of the disk. Rejects with StoreError `ERR_STORE_CLOSED`, also
+   * Copies of the values of many keys, undefined for those that have none, as they are at the moment of the call. What the
+   * system has in its memory is read at once; from a read that waits for the disk on, it is read without blocking, in the
+   * order of the disk. While it is under way, spans of this store are valid until the next turn of the event loop only. Rejects with StoreError `ERR_STORE_CLOSED`, also
    * when the store is closed meanwhile, `ERR_STORE_KEY`, `ERR_STORE_SPACE`, `ERR_STORE_CORRUPT`, `ERR_STORE_IO`; with
    * OptionError.
    */

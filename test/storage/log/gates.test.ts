@@ -189,7 +189,8 @@ test('five overwrites of everything: bytes written, space at the peak and at the
   const end = world.size() / logical
   note('overwriting', { written, peak: peak / logical, end, mostRuns, runs: runs / rounds })
   assert.ok(written <= 5, `${written} bytes written per byte`)
-  assert.ok(end <= 1.6, `${end} times the space at the end`)
+  // Between 1.15 and this, as it happens: upper runs may hold half as much as the last level.
+  assert.ok(end <= 1.75, `${end} times the space at the end`)
   // The last level is one table here: the new one is written beside the old one.
   assert.ok(peak / logical <= 4, `${peak / logical} times the space at the peak`)
   assert.ok(mostRuns <= 9, `${mostRuns} runs`)

@@ -5,10 +5,12 @@ import {
   chooseMerge,
   compareBounds,
   defaultLimits,
+  type LevelLimits,
   type LevelTable,
   mergeAll,
   overlapping,
   pressure,
+  whileLoading,
 } from '../../../src/storage/log/levels.ts'
 import { planPartitions } from '../../../src/storage/log/partitions.ts'
 import { SeededRandom } from '../../sim/random.ts'
@@ -19,8 +21,9 @@ import { numbersOf, runOf, tableOf } from '../support/table-metas.ts'
 const test = suite('levels')
 
 /** `move 3`, `last 2 3`, `upper 1 2 3 4` (`dropping`): a plan in short. */
-function planned(upper: readonly string[], last: string, busy?: Busy): string {
-  const plan = chooseMerge({ upper: upper.map(runOf), last: runOf(last) }, defaultLimits, busy)
+function planned(upper: readonly string[], last: string, busy?: Busy, given: Partial<LevelLimits> = {}): string {
+  const limits = { ...defaultLimits, smallBytes: 0, ...given }
+  const plan = chooseMerge({ upper: upper.map(runOf), last: runOf(last) }, limits, busy)
   if (plan === undefined) return 'nothing'
   if (plan.kind === 'move') return `move ${numbersOf(plan.run).join('+')}`
   const runs = plan.runs.map((run) => numbersOf(run).join('+')).join(' ')
@@ -160,6 +163,28 @@ const cases: readonly { name: string; upper: string[]; last?: string; plan: stri
 for (const { name, upper, last = '', plan, busy } of cases) {
   test(name, () => assert.is(planned(upper, last, busy), plan))
 }
+
+test('a store with little in few upper runs waits', () => {
+  const small = { smallBytes: defaultLimits.smallBytes }
+  const three = ['5:a-z 16', '4:a-z 16', '3:a-z 16']
+  assert.is(planned(three, '1:a-z 30', undefined, small), 'nothing')
+  assert.is(planned(['6:a-z 16', ...three], '1:a-z 30', undefined, small), 'last 6 5 4 3')
+  assert.is(planned(['5:a-z 60', '4:a-z 16'], '1:a-z 99', undefined, small), 'last 5 4')
+  assert.is(planned(['3:a-z 16 17000'], '1:a-z 99', undefined, small), 'nothing')
+  assert.is(planned(['3:a-z 16 60000'], '1:a-z 99', undefined, small), 'last 3')
+})
+
+test('while it is loaded, eight runs become one, and none goes into the last level', () => {
+  const runs = (count: number): string[] => Array.from({ length: count }, (_, i) => `${20 - i}:a-z 16`)
+  const loading = whileLoading(defaultLimits)
+  assert.is(planned(runs(7), '1:a-z 16', undefined, loading), 'nothing')
+  assert.is(planned(runs(8), '1:a-z 16', undefined, loading), 'upper 20 19 18 17 16 15 14 13')
+  assert.is(planned(['3:n-z 16'], '1:a-c 30', undefined, loading), 'move 3')
+  assert.equal(
+    [15, 16, 31, 32].map((count) => pressure(count, loading)),
+    ['none', 'slow', 'slow', 'stop'],
+  )
+})
 
 test('all of it', () => {
   assert.is(mergeAll({ upper: [], last: runOf('1:a-z 1') }), undefined)
