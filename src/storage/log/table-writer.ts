@@ -81,6 +81,9 @@ export class TableWriter {
   #lastFrom = 0
   #lastTo = 0
   #kept: Buffer = Buffer.allocUnsafeSlow(256)
+  /** Where records come from, as bytes and as words. */
+  #source: Buffer = empty
+  #sourceWords: Int32Array | undefined
   #state: 'open' | 'finished' | 'closed' = 'open'
 
   /**
@@ -200,9 +203,14 @@ export class TableWriter {
     words[first + 2] = valueTo - valueFrom
     const keyAt = at + recordHeaderBytes
     const valueAt = keyAt + keyTo - keyFrom
-    // In memtables and tables the value lies behind its key: one copy instead of two.
-    if (bytes === valueBytes && keyTo === valueFrom) copySpan(bytes, keyFrom, valueTo, target, keyAt)
-    else {
+    // In memtables and tables the value lies behind its key, and both at whole words: they are copied as such.
+    const source = bytes === valueBytes && keyTo === valueFrom && (keyFrom & 3) === 0 ? this.#wordsOf(bytes) : undefined
+    if (source !== undefined) {
+      const count = (valueTo - keyFrom) >>> 2
+      const from = keyFrom >>> 2
+      for (let i = 0; i < count; i++) words[first + 3 + i] = source[from + i]!
+      for (let i = keyFrom + 4 * count; i < valueTo; i++) target[keyAt + i - keyFrom] = bytes[i]!
+    } else {
       copySpan(bytes, keyFrom, keyTo, target, keyAt)
       copySpan(valueBytes, valueFrom, valueTo, target, valueAt)
     }
@@ -216,6 +224,16 @@ export class TableWriter {
     this.#lastTo = valueAt
     this.#used = at + size
     if (this.#used >= pieceBytes) this.#writePiece()
+  }
+
+  /** Bytes as words; they are the same for thousands of records. Undefined: they do not begin at a word. */
+  #wordsOf(bytes: Buffer): Int32Array | undefined {
+    if (bytes !== this.#source) {
+      this.#source = bytes
+      const { buffer, byteOffset, length } = bytes
+      this.#sourceWords = byteOffset % 4 === 0 ? new Int32Array(buffer, byteOffset, length >>> 2) : undefined
+    }
+    return this.#sourceWords
   }
 
   #addLarge(
