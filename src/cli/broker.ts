@@ -1,7 +1,7 @@
 /** `millrace broker`: runs the embedded broker alone until SIGTERM or SIGINT. */
 import { parseArgs } from 'node:util'
 import { Broker, type TopicSpec } from '../broker/index.ts'
-import { UsageError } from './usage.ts'
+import { parsedArguments, UsageError } from './usage.ts'
 
 const usage = `usage: millrace broker --port P [--host H] [--topic name[:partitions] …] [--insecure]
 
@@ -46,8 +46,9 @@ export function brokerArguments(args: readonly string[]): BrokerArguments | unde
     insecure: { type: 'boolean' },
     help: { type: 'boolean', short: 'h' },
   } as const
-  const parsed = parsedArguments(() => parseArgs({ args: [...args], options, strict: true, allowPositionals: false }))
-  const { values } = parsed
+  const { values } = parsedArguments(usage, () =>
+    parseArgs({ args: [...args], options, strict: true, allowPositionals: false }),
+  )
   if (values.help === true) return undefined
   if (values.port === undefined) throw new UsageError('--port is missing', usage)
   return {
@@ -56,14 +57,6 @@ export function brokerArguments(args: readonly string[]): BrokerArguments | unde
     advertisedHost: values['advertised-host'],
     topics: (values.topic ?? []).map(topicSpec),
     insecure: values.insecure === true,
-  }
-}
-
-function parsedArguments<T>(parse: () => T): T {
-  try {
-    return parse()
-  } catch (cause) {
-    throw new UsageError(cause instanceof Error ? cause.message : String(cause), usage)
   }
 }
 

@@ -1,11 +1,9 @@
 /** `millrace store compact`: merges a table on disk into as few files and bytes as it needs. */
 import { dirname } from 'node:path'
-import { parseArgs } from 'node:util'
-import { describeError } from '../base/errors.ts'
 import { logEngine, ReadOnlyStore, type StoreEvent } from '../storage/index.ts'
 import { type Output, ProgressLine, withOutput } from './output.ts'
-import { counted, sized, type StorePlace, storesIn } from './store-directory.ts'
-import { UsageError } from './usage.ts'
+import { storeArguments } from './store-arguments.ts'
+import { counted, sized, type StorePlace } from './store-directory.ts'
 
 const usage = `usage: millrace store compact DIR [--json]
 
@@ -24,7 +22,7 @@ interface Extent {
 
 /** Runs the command. */
 export async function compactCommand(args: readonly string[]): Promise<void> {
-  const given = compactArguments(args)
+  const given = storeArguments(args, usage)
   if (given === undefined) {
     console.log(usage)
     return
@@ -32,18 +30,6 @@ export async function compactCommand(args: readonly string[]): Promise<void> {
   await withOutput(async (output) => {
     for (const place of given.places) await compact(place, given.json, output)
   })
-}
-
-function compactArguments(args: readonly string[]): { places: StorePlace[]; json: boolean } | undefined {
-  const options = { json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } } as const
-  let parsed: ReturnType<typeof parseArgs<{ options: typeof options; allowPositionals: true }>>
-  try {
-    parsed = parseArgs({ args: [...args], options, strict: true, allowPositionals: true })
-  } catch (cause) {
-    throw new UsageError(describeError(cause), usage)
-  }
-  if (parsed.values.help === true) return undefined
-  return { places: storesIn(parsed.positionals, usage), json: parsed.values.json === true }
 }
 
 async function compact(place: StorePlace, json: boolean, output: Output): Promise<void> {

@@ -1,11 +1,11 @@
 /** `millrace store discard`: removes a table from this machine, after saying what is in it. */
 import { existsSync, rmSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { describeError, MillraceError } from '../base/errors.ts'
+import { MillraceError } from '../base/errors.ts'
 import { StoreError } from '../storage/index.ts'
 import { decodeStoreState } from '../streams/index.ts'
 import { counted, isAside, sized, type StorePlace, storesIn, withStore } from './store-directory.ts'
-import { UsageError } from './usage.ts'
+import { parsedArguments } from './usage.ts'
 
 const usage = `usage: millrace store discard DIR [--yes]
 
@@ -35,12 +35,9 @@ export async function discardCommand(args: readonly string[]): Promise<void> {
 
 function discardArguments(args: readonly string[]): { places: StorePlace[]; yes: boolean } | undefined {
   const options = { yes: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } } as const
-  let parsed: ReturnType<typeof parseArgs<{ options: typeof options; allowPositionals: true }>>
-  try {
-    parsed = parseArgs({ args: [...args], options, strict: true, allowPositionals: true })
-  } catch (cause) {
-    throw new UsageError(describeError(cause), usage)
-  }
+  const parsed = parsedArguments(usage, () =>
+    parseArgs({ args: [...args], options, strict: true, allowPositionals: true }),
+  )
   if (parsed.values.help === true) return undefined
   return { places: storesIn(parsed.positionals, usage), yes: parsed.values.yes === true }
 }

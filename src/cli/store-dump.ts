@@ -1,11 +1,10 @@
 /** `millrace store dump`: the entries of a table on disk, in the order of their keys. Changes nothing. */
 import { parseArgs } from 'node:util'
-import { describeError } from '../base/errors.ts'
 import { ReadOnlyStore, spaceCount, type StoreInfo, type StoreRange } from '../storage/index.ts'
 import { type BytesFormat, formatBytes, parseBytes } from './bytes-text.ts'
 import { withOutput } from './output.ts'
 import { counted, type StorePlace, storesIn } from './store-directory.ts'
-import { UsageError } from './usage.ts'
+import { parsedArguments, UsageError } from './usage.ts'
 
 const usage = `usage: millrace store dump DIR [--space N] [--prefix P] [--reverse] [--limit N] [--as text|hex|base64] [--json]
 
@@ -71,12 +70,9 @@ function dumpArguments(args: readonly string[]): DumpArguments | undefined {
     json: { type: 'boolean' },
     help: { type: 'boolean', short: 'h' },
   } as const
-  let parsed: ReturnType<typeof parseArgs<{ options: typeof options; allowPositionals: true }>>
-  try {
-    parsed = parseArgs({ args: [...args], options, strict: true, allowPositionals: true })
-  } catch (cause) {
-    throw new UsageError(describeError(cause), usage)
-  }
+  const parsed = parsedArguments(usage, () =>
+    parseArgs({ args: [...args], options, strict: true, allowPositionals: true }),
+  )
   const { space = '0', prefix, reverse = false, limit, json = false, help } = parsed.values
   if (help === true) return undefined
   const as = parsed.values.as ?? (json ? 'base64' : 'text')

@@ -1,13 +1,11 @@
 /** `millrace store inspect`: what a table on disk consists of, and how far it has followed its topic. Changes nothing. */
-import { parseArgs } from 'node:util'
-import { describeError } from '../base/errors.ts'
 import { ReadOnlyStore, type StoreFault, type StoreInfo, type TableInfo } from '../storage/index.ts'
 import { decodeStoreState } from '../streams/index.ts'
 import { formatBytes } from './bytes-text.ts'
 import { withOutput } from './output.ts'
-import { counted, sized, type StorePlace, storesIn } from './store-directory.ts'
+import { storeArguments } from './store-arguments.ts'
+import { counted, sized, type StorePlace } from './store-directory.ts'
 import { columns } from './text-table.ts'
-import { UsageError } from './usage.ts'
 
 const usage = `usage: millrace store inspect DIR [--json]
 
@@ -21,7 +19,7 @@ const maxKeyLength = 24
 
 /** Runs the command. */
 export async function inspectCommand(args: readonly string[]): Promise<void> {
-  const given = inspectArguments(args)
+  const given = storeArguments(args, usage)
   if (given === undefined) {
     console.log(usage)
     return
@@ -35,18 +33,6 @@ export async function inspectCommand(args: readonly string[]): Promise<void> {
       else await output.line(`${i > 0 ? '\n' : ''}${textOf(place, info, now)}`)
     }
   })
-}
-
-function inspectArguments(args: readonly string[]): { places: StorePlace[]; json: boolean } | undefined {
-  const options = { json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } } as const
-  let parsed: ReturnType<typeof parseArgs<{ options: typeof options; allowPositionals: true }>>
-  try {
-    parsed = parseArgs({ args: [...args], options, strict: true, allowPositionals: true })
-  } catch (cause) {
-    throw new UsageError(describeError(cause), usage)
-  }
-  if (parsed.values.help === true) return undefined
-  return { places: storesIn(parsed.positionals, usage), json: parsed.values.json === true }
 }
 
 /** The same as an object of plain values; its fields are API. */

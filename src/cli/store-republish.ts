@@ -3,12 +3,12 @@
  * made anew, or cut. Afterwards the topic says what the store says, and the store's checkpoint says that it has all of it.
  */
 import { parseArgs } from 'node:util'
-import { describeError, MillraceError } from '../base/errors.ts'
+import { MillraceError } from '../base/errors.ts'
 import { Client, type DeliveryObserver } from '../client/index.ts'
 import type { LogStore } from '../storage/index.ts'
 import { encodeStoreState } from '../streams/index.ts'
 import { counted, sized, type StorePlace, storesIn, withStore } from './store-directory.ts'
-import { UsageError } from './usage.ts'
+import { parsedArguments, UsageError } from './usage.ts'
 
 const usage = `usage: millrace store republish DIR --brokers host:port [--topic T] [--partition N] [--yes]
 
@@ -59,12 +59,9 @@ export function republishArguments(args: readonly string[]): RepublishArguments 
     yes: { type: 'boolean' },
     help: { type: 'boolean', short: 'h' },
   } as const
-  let parsed: ReturnType<typeof parseArgs<{ options: typeof options; allowPositionals: true }>>
-  try {
-    parsed = parseArgs({ args: [...args], options, strict: true, allowPositionals: true })
-  } catch (cause) {
-    throw new UsageError(describeError(cause), usage)
-  }
+  const parsed = parsedArguments(usage, () =>
+    parseArgs({ args: [...args], options, strict: true, allowPositionals: true }),
+  )
   const { brokers, topic, partition, yes, help } = parsed.values
   if (help === true) return undefined
   if (brokers === undefined) throw new UsageError('--brokers is missing', usage)

@@ -1,10 +1,9 @@
 /** `millrace store verify`: reads every byte of a table on disk and says what is damaged. Changes nothing. */
-import { parseArgs } from 'node:util'
-import { describeError, MillraceError } from '../base/errors.ts'
+import { MillraceError } from '../base/errors.ts'
 import { ReadOnlyStore, type StoreFault, type VerifyReport } from '../storage/index.ts'
 import { type Output, ProgressLine, withOutput } from './output.ts'
-import { counted, sized, type StorePlace, storesIn } from './store-directory.ts'
-import { UsageError } from './usage.ts'
+import { storeArguments } from './store-arguments.ts'
+import { counted, sized, type StorePlace } from './store-directory.ts'
 
 const usage = `usage: millrace store verify DIR [--json]
 
@@ -16,7 +15,7 @@ check then. Ends with 1 when something is damaged or cannot be read.
 
 /** Runs the command. */
 export async function verifyCommand(args: readonly string[]): Promise<void> {
-  const given = verifyArguments(args)
+  const given = storeArguments(args, usage)
   if (given === undefined) {
     console.log(usage)
     return
@@ -42,18 +41,6 @@ export async function verifyCommand(args: readonly string[]): Promise<void> {
       'nothing is known to be damaged. Run it as the user whose application it is, or see what the disk has'
     throw new MillraceError('ERR_STORE_IO', `${unread.join(', ')} could not be read completely: ${remedy}`)
   }
-}
-
-function verifyArguments(args: readonly string[]): { places: StorePlace[]; json: boolean } | undefined {
-  const options = { json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } } as const
-  let parsed: ReturnType<typeof parseArgs<{ options: typeof options; allowPositionals: true }>>
-  try {
-    parsed = parseArgs({ args: [...args], options, strict: true, allowPositionals: true })
-  } catch (cause) {
-    throw new UsageError(describeError(cause), usage)
-  }
-  if (parsed.values.help === true) return undefined
-  return { places: storesIn(parsed.positionals, usage), json: parsed.values.json === true }
 }
 
 function verified(place: StorePlace): VerifyReport {
