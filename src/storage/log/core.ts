@@ -96,6 +96,8 @@ export class StoreCore {
   /** This store in the cache. */
   #cacheStore: number
   #tableEra = 0
+  /** For lookups of which only the outcome counts. */
+  readonly #unused = new Span()
   readonly #estimator: Estimator
   /** What waits for the manifest to be durable. */
   readonly #unsettled = new Set<Superseded>()
@@ -156,21 +158,11 @@ export class StoreCore {
   // --- reading
 
   get(space: number, key: Buffer, from: number, to: number, out: Span): boolean {
-    const { active } = this
     const hash = hashOf(this.files.hashSeed, space, key, from, to)
-    const ref = active.get(hash, space, key, from, to, active.visible)
-    if (ref !== 0) return pointAt(active, ref, out)
-    for (let i = this.frozen.length - 1; i >= 0; i--) {
-      const { memtable } = this.frozen[i]!
-      const found = memtable.get(hash, space, key, from, to, memtable.visible)
-      if (found !== 0) return pointAt(memtable, found, out)
-    }
-    const cache = this.#cache
-    if (cache === undefined) return this.version.get(hash, space, key, from, to, out) === lookup.value
-    const store = this.#cacheStore
-    if (cache.get(store, hash, space, key, from, to, out)) return true
+    const found = this.getInMemory(hash, space, key, from, to, out)
+    if (found !== undefined) return found === lookup.value
     if (this.version.get(hash, space, key, from, to, out) !== lookup.value) return false
-    cache.missed(store, hash, space, key, from, to, out)
+    this.#cache?.missed(this.#cacheStore, hash, space, key, from, to, out)
     return true
   }
 
@@ -199,7 +191,7 @@ export class StoreCore {
   remember(era: number, hash: number, space: number, key: Buffer, value: Span, isWanted: boolean): void {
     const cache = this.#cache
     if (cache === undefined || era !== this.#tableEra) return
-    if (this.getInMemory(hash, space, key, 0, key.length, new Span()) !== undefined) return
+    if (this.getInMemory(hash, space, key, 0, key.length, this.#unused) !== undefined) return
     const store = this.#cacheStore
     if (isWanted) cache.put(store, hash, space, key, 0, key.length, value.bytes, value.from, value.to)
     else cache.missed(store, hash, space, key, 0, key.length, value)
@@ -389,7 +381,11 @@ export class StoreCore {
   async sync(): Promise<void> {
     try {
       // The logs go on from what the manifest says.
-      if (!this.#isDurable) await this.#manifest.synced.wait().catch((error: unknown) => this.#failManifest(error))
+      if (!this.#isDurable) {
+        await this.#manifest.synced.wait().catch((error: unknown) => {
+          throw this.manifestFailed(error)
+        })
+      }
       this.#isDurable = true
       for (const log of this.#logs()) if (log.durable < log.size) await log.sync()
     } catch (error) {
@@ -400,13 +396,7 @@ export class StoreCore {
 
   syncSync(): void {
     try {
-      if (!this.#isDurable) {
-        try {
-          this.#manifest.synced.block()
-        } catch (error) {
-          this.#failManifest(error)
-        }
-      }
+      if (!this.#isDurable) this.#syncManifest()
       this.#isDurable = true
       for (const log of this.#logs()) if (log.durable < log.size) log.syncSync()
     } catch (error) {
@@ -491,11 +481,7 @@ export class StoreCore {
   /** Does for all versions at once what the jobs that installed them did not come to. Throws StoreError and poisons the store. */
   settleAll(): void {
     if (this.#unsettled.size === 0) return
-    try {
-      this.#manifest.synced.block()
-    } catch (error) {
-      throw this.manifestFailed(error)
-    }
+    this.#syncManifest()
     for (const one of [...this.#unsettled]) this.settle(one)
   }
 
@@ -533,8 +519,12 @@ export class StoreCore {
     return this.#manifest.synced
   }
 
-  #failManifest(error: unknown): never {
-    throw this.manifestFailed(error)
+  #syncManifest(): void {
+    try {
+      this.#manifest.synced.block()
+    } catch (error) {
+      throw this.manifestFailed(error)
+    }
   }
 
   manifestFailed(error: unknown): StoreError {

@@ -94,11 +94,6 @@ export class LogFile {
     return encodeFileHeader('log', { storeId: files.storeId, fileNumber: number, createdMs: files.now() })
   }
 
-  /** First value of the checksums of a log's frames. */
-  static seedOf(files: StoreFiles, number: number): number {
-    return crcSeed(files.storeId, number)
-  }
-
   /**
    * Goes on writing a log that was recovered, behind its first `size` bytes; what is behind them is cut off. `isSuspect`:
    * these may be in memory only, though a sync would say that all is well: they are written again. `isClosed`: its writer has
