@@ -3,7 +3,7 @@
  * Inputs are never created behind the user's back, except on the embedded broker, which is the application's own.
  * No state.
  */
-import { describeError, MillraceError, TimeoutError } from '../base/errors.ts'
+import { describeError, MillraceError } from '../base/errors.ts'
 import { sleep } from '../base/scope.ts'
 import { StreamsError } from './errors.ts'
 import type { GroupGraph } from './graph.ts'
@@ -135,9 +135,4 @@ export async function requireCompacted(kafka: KafkaPort, topic: string): Promise
     `topic ${topic} is used as a table but has cleanup.policy=${policy || 'delete'}: Kafka would delete its keys in time. ` +
       'Set cleanup.policy=compact on the topic',
   )
-}
-
-/** Ends a wait that the caller's own deadline bounds. */
-export function timedOut(what: string, timeoutMs: number): TimeoutError {
-  return new TimeoutError(`${what} has not ended within ${timeoutMs} ms`)
 }

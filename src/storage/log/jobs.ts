@@ -42,7 +42,7 @@ export interface JobStats {
   readonly slices: number
   /** The longest of them, milliseconds. */
   readonly longestSliceMs: number
-  /** Milliseconds that `advance` and `finish` took from their callers, waits for the disk included. */
+  /** Milliseconds that `advance` took from their callers, waits for the disk included. */
   readonly pushedMs: number
 }
 
@@ -135,11 +135,6 @@ export class JobRunner {
       this.#pushedMs += this.#scheduler.monotonic() - started
     }
     return own.state
-  }
-
-  /** Runs a job to its end at once. False when it has to be waited for with `idle`, as `advance` says. */
-  finish(job: Job): boolean {
-    return this.advance(job, Number.POSITIVE_INFINITY) === 'ended'
   }
 
   /**

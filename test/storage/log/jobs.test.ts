@@ -228,7 +228,7 @@ test('a writer pushes a job on; waits block then', async () => {
   assert.equal(at.log, ['a1', 'a2', 'block', 'a3'])
   assert.is(at.runner.stats.pushedMs, 6)
   assert.is(at.runner.stats.longestSliceMs, 0, 'a push is no slice')
-  assert.ok(at.runner.finish(job))
+  assert.is(at.runner.advance(job, Number.POSITIVE_INFINITY), 'ended')
   assert.equal(at.log.slice(4), ['a4', 'block', 'a5', 'a end', 'done: a result'])
   assert.is(at.runner.advance(job, 1), 'ended')
   await at.turns.settle()
@@ -246,7 +246,7 @@ test('a failed block comes in where the job stands', () => {
       wait: () => Promise.resolve(),
     })),
   )
-  assert.ok(at.runner.finish(job))
+  assert.is(at.runner.advance(job, Number.POSITIVE_INFINITY), 'ended')
   assert.equal(at.log, ['a1', 'a undone', 'failed: EIO'])
 })
 
@@ -259,7 +259,7 @@ test('a job that waits already cannot be pushed: its outcome is not known yet', 
   )
   await at.turns.turn()
   assert.is(at.runner.advance(job, 10), 'waiting')
-  assert.not(at.runner.finish(job))
+  assert.is.not(at.runner.advance(job, Number.POSITIVE_INFINITY), 'ended')
   assert.equal(at.log, ['a1', 'wait'])
   wait.over.resolve()
   await at.turns.settle()
