@@ -58,6 +58,8 @@ export interface CoreParts {
   readonly nextFile: number
 }
 
+/** With more upper runs than this a deletion is written without asking them whether there is anything to delete. */
+const maxRunsAsked = 8
 /** A manifest above this is written anew. */
 const maxManifestBytes = 256 * 1024
 
@@ -214,7 +216,8 @@ export class StoreCore {
     for (const { memtable } of this.frozen) {
       if (memtable.get(hash, space, key, from, to, memtable.visible) !== 0) return true
     }
-    return this.version.mayHave(hash, space, key, from, to)
+    const { version } = this
+    return version.upper.length > maxRunsAsked || version.mayHave(hash, space, key, from, to)
   }
 
   /** The store as it is now; release it. */

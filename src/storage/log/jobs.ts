@@ -53,6 +53,8 @@ const maxStepsPerSlice = 64
 
 /** A job as its runner sees it. */
 class RunnerJob implements Job {
+  /** In the order of their starts. */
+  readonly number: number
   readonly owner: object
   readonly urgent: boolean
   readonly steps: Steps<unknown>
@@ -68,7 +70,8 @@ class RunnerJob implements Job {
   /** It was told to return or of a failure: it may be cleaning up, which must not be cut short. */
   ending = false
 
-  constructor(steps: Steps<unknown>, options: JobOptions<unknown>) {
+  constructor(number: number, steps: Steps<unknown>, options: JobOptions<unknown>) {
+    this.number = number
     this.owner = options.owner
     this.urgent = options.urgent ?? false
     this.steps = steps
@@ -81,7 +84,11 @@ export class JobRunner {
   readonly #scheduler: Scheduler
   readonly #sliceMs: number
   readonly #jobs = new Set<RunnerJob>()
-  /** Jobs in state `ready`, by urgency; the first one is the next one. */
+  #started = 0
+  /**
+   * Jobs in state `ready`; the first one is the next one. Of urgent ones that is the one started first: each is over as
+   * early as can be, and what it holds is free. The others take turns.
+   */
   readonly #urgent: RunnerJob[] = []
   readonly #others: RunnerJob[] = []
   readonly #idle = new Map<object, Deferred>()
@@ -107,7 +114,7 @@ export class JobRunner {
 
   /** Takes over `steps`. Its first step runs in a later turn, unless somebody pushes it. */
   start<T>(steps: Steps<T>, options: JobOptions<T>): Job {
-    const job = new RunnerJob(steps, {
+    const job = new RunnerJob(this.#started++, steps, {
       owner: options.owner,
       urgent: options.urgent ?? false,
       done: (result) => options.done(result as T),
@@ -189,8 +196,10 @@ export class JobRunner {
 
   #enqueue(job: RunnerJob): void {
     job.state = 'ready'
-    if (job.urgent) this.#urgent.push(job)
-    else this.#others.push(job)
+    if (job.urgent) {
+      const at = this.#urgent.findIndex(({ number }) => number > job.number)
+      this.#urgent.splice(at < 0 ? this.#urgent.length : at, 0, job)
+    } else this.#others.push(job)
     if (this.#scheduled) return
     this.#scheduled = true
     this.#scheduler.immediate(() => this.#slice())

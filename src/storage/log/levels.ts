@@ -65,15 +65,21 @@ export const defaultLimits: LevelLimits = {
   stopRuns: 16,
 }
 
-/** While a store is loaded, when it is hardly read: runs are let be until there are many, and none goes into the last level. */
+/** Runs of one size that a load may leave. */
+const loadedRuns = 96
+
+/**
+ * While a store is loaded, when it is hardly read: merging all runs into the last level once, when it is over, is cheaper
+ * than merging some of them before.
+ */
 export function whileLoading(limits: LevelLimits): LevelLimits {
   return {
     ...limits,
     maxUpperShare: Number.POSITIVE_INFINITY,
-    runsToMerge: 2 * limits.runsToMerge,
-    crowdedRuns: 2 * limits.crowdedRuns,
-    slowRuns: 2 * limits.slowRuns,
-    stopRuns: 2 * limits.stopRuns,
+    runsToMerge: loadedRuns,
+    crowdedRuns: loadedRuns + limits.crowdedRuns,
+    slowRuns: loadedRuns + limits.slowRuns,
+    stopRuns: loadedRuns + limits.stopRuns,
   }
 }
 

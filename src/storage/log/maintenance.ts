@@ -1,8 +1,10 @@
 /**
  * The background work of one store: frozen memtables become runs of tables, oldest first, and runs are merged. Decides
- * what is to be done next and starts it on the engine's runner; at most one flush and one merge at a time. What a job
- * finishes is installed in the core by a single step, so that a job that is cancelled has changed nothing.
+ * what is to be done next and starts it on the engine's runner: at most one merge at a time and two flushes, so that the
+ * second is written while the first waits for the disk. What a job finishes is installed in the core by a single step, so
+ * that a job that is cancelled has changed nothing.
  */
+import { type Deferred, deferred } from '../../base/deferred.ts'
 import { StoreError } from '../errors.ts'
 import { type Background, InSlices } from './background.ts'
 import type { Frozen, StoreCore } from './core.ts'
@@ -26,6 +28,8 @@ import type { WorkerPool } from './worker-pool.ts'
 
 /** Frozen memtables that are let be before writers have to help. */
 const maxFrozen = 2
+/** Flushes at a time. */
+const maxFlushes = 2
 /** With more than these a writer does one whole flush. */
 const stopFrozen = 8
 /** Keys that are taken out of the cache in a step. */
@@ -38,6 +42,14 @@ const bytesPerStep = 12 * 1024
  */
 const longestJoinMs = 100
 
+/** A flush that has not ended. */
+interface Flush {
+  readonly frozen: Frozen
+  job: Job | undefined
+  /** Resolves when it has ended, however. */
+  readonly ended: Deferred
+}
+
 export class Maintenance {
   readonly #core: StoreCore
   readonly #runner: JobRunner
@@ -46,10 +58,15 @@ export class Maintenance {
   readonly #limits: LevelLimits
   readonly #limitsLoading: LevelLimits
   readonly #background: Background
-  #flush: Job | undefined
+  /** Oldest first. */
+  #flushes: Flush[] = []
   #merge: Job | undefined
+  /** Resolves when the merge that runs has ended, however. */
+  #mergeEnded = deferred()
   /** Everything is to become one run. */
   #isCompacting = false
+  /** Upper runs that the last owner or a load has left: that they are many is not for who writes now to wait for. */
+  #inherited: number
   /** After an error only the next write tries again. */
   #failed = false
   #owed = 0
@@ -64,6 +81,7 @@ export class Maintenance {
     limits: LevelLimits = defaultLimits,
   ) {
     this.#core = core
+    this.#inherited = core.version.upper.length
     this.#runner = runner
     this.#checkLock = checkLock
     this.#limits = limits
@@ -79,12 +97,20 @@ export class Maintenance {
   schedule(): void {
     const { poison, frozen } = this.#core
     if (this.#ended || poison !== undefined) return
-    const [oldest] = frozen
-    if (this.#flush === undefined && oldest !== undefined) this.#startFlush(oldest)
+    if (this.#mayFlush) {
+      const flushes = Math.min(maxFlushes, frozen.length)
+      while (this.#flushes.length < flushes) this.#startFlush(frozen[this.#flushes.length]!)
+    }
     if (this.#merge !== undefined) return
     const levels = this.#levels()
     const plan = this.#isCompacting ? mergeAll(levels) : chooseMerge(levels, this.#limitsNow)
     if (plan !== undefined) this.#startMerge(plan)
+  }
+
+  /** Not while one flush is still under way whose predecessor has failed: the oldest goes first again. */
+  get #mayFlush(): boolean {
+    const [oldest] = this.#flushes
+    return oldest === undefined || oldest.frozen === this.#core.frozen[0]
   }
 
   get #limitsNow(): LevelLimits {
@@ -98,8 +124,8 @@ export class Maintenance {
 
   /** A writer has written `bytes`: it helps when the background work does not keep up. */
   written(bytes: number): void {
-    const { frozen, version } = this.#core
-    const crowd = pressure(version.upper.length, this.#limitsNow)
+    const { frozen } = this.#core
+    const crowd = this.#crowd()
     if (frozen.length <= maxFrozen && crowd === 'none') return
     this.#owed += bytes
     const steps = Math.floor(this.#owed / bytesPerStep)
@@ -109,8 +135,20 @@ export class Maintenance {
       this.schedule()
     }
     if (frozen.length > maxFrozen)
-      this.#push(this.#flush, frozen.length > stopFrozen ? Number.POSITIVE_INFINITY : steps)
+      this.#push(this.#oldestFlush, frozen.length > stopFrozen ? Number.POSITIVE_INFINITY : steps)
     if (crowd !== 'none') this.#push(this.#merge, crowd === 'stop' ? Number.POSITIVE_INFINITY : 2 * steps)
+  }
+
+  /** What upper runs ask of writers. */
+  #crowd(): ReturnType<typeof pressure> {
+    const { version, isLoading } = this.#core
+    const runs = version.upper.length
+    if (isLoading) {
+      this.#inherited = runs
+      return pressure(runs, this.#limitsLoading)
+    }
+    if (runs < this.#inherited) this.#inherited = runs
+    return pressure(runs - this.#inherited, this.#limits)
   }
 
   #push(job: Job | undefined, steps: number): void {
@@ -136,28 +174,38 @@ export class Maintenance {
       this.#failed = false
       this.schedule()
     }
-    this.#push(this.#flush, Number.POSITIVE_INFINITY)
+    this.#push(this.#oldestFlush, Number.POSITIVE_INFINITY)
+  }
+
+  get #oldestFlush(): Job | undefined {
+    return this.#flushes[0]?.job
   }
 
   /** Resolves when nothing goes on; undefined: nothing does. Never rejects. */
   idle(): Promise<void> | undefined {
-    return this.#flush === undefined && this.#merge === undefined ? undefined : this.#runner.idle(this)
+    return this.#flushes.length === 0 && this.#merge === undefined ? undefined : this.#runner.idle(this)
   }
 
-  /** Resolves when writers are not asked to help any more; undefined when they are not, or waiting for it is no use. */
+  /** Resolves when the oldest flush has ended; undefined: there is none. Never rejects. */
+  flushed(): Promise<void> | undefined {
+    return this.#flushes[0]?.ended.promise
+  }
+
+  /** Resolves when writers are asked for less help than now; undefined when they are for none, or waiting is no use. */
   ready(): Promise<void> | undefined {
-    const { frozen, version } = this.#core
-    if (frozen.length <= maxFrozen && pressure(version.upper.length, this.#limitsNow) === 'none') return undefined
-    return this.idle()
+    if (this.#core.frozen.length > maxFrozen) return this.flushed()
+    if (this.#merge === undefined || this.#crowd() === 'none') return undefined
+    return this.#mergeEnded.promise
   }
 
   /** Does everything that is to be flushed; rejects with what went wrong. */
   async flushAll(): Promise<void> {
     this.#failed = false
+    this.#error = undefined
     for (;;) {
       this.schedule()
       if (this.#isFlushed) return
-      await this.#runner.idle(this)
+      await this.flushed()
       // What a merge beside it failed with is no failure of flushing.
       if (this.#core.poison === undefined && this.#isFlushed) return
       this.#checkGoesOn()
@@ -165,7 +213,7 @@ export class Maintenance {
   }
 
   get #isFlushed(): boolean {
-    return this.#core.frozen.length === 0 && this.#flush === undefined
+    return this.#core.frozen.length === 0 && this.#flushes.length === 0
   }
 
   /** Merges everything into one run without deletions; rejects with what went wrong. */
@@ -195,8 +243,9 @@ export class Maintenance {
 
   /** Breaks off what is running. */
   cancel(): Promise<void> {
-    this.#flush = undefined
-    this.#merge = undefined
+    for (const { ended } of this.#flushes) ended.resolve()
+    this.#flushes = []
+    this.#mergeIsOver()
     this.#background.cancel()
     return this.#runner.cancel(this)
   }
@@ -214,14 +263,20 @@ export class Maintenance {
     this.#merge = this.#runner.start(this.#mergeSteps(plan), {
       owner: this,
       done: () => {
-        this.#merge = undefined
+        this.#mergeIsOver()
         this.schedule()
       },
       failed: (cause) => {
-        this.#merge = undefined
+        this.#mergeIsOver()
         this.#fail(cause)
       },
     })
+  }
+
+  #mergeIsOver(): void {
+    this.#merge = undefined
+    this.#mergeEnded.resolve()
+    this.#mergeEnded = deferred()
   }
 
   *#mergeSteps(plan: MergePlan<Table>): Steps<void> {
@@ -276,15 +331,23 @@ export class Maintenance {
 
   #startFlush(frozen: Frozen): void {
     this.#error = undefined
-    this.#flush = this.#runner.start(this.#flushSteps(frozen), {
+    const flush: Flush = { frozen, job: undefined, ended: deferred() }
+    const before = this.#flushes.at(-1)
+    this.#flushes.push(flush)
+    const over = (): void => {
+      this.#flushes = this.#flushes.filter((one) => one !== flush)
+      flush.ended.resolve()
+    }
+    flush.job = this.#runner.start(this.#flushSteps(frozen, before), {
       owner: this,
       urgent: true,
       done: () => {
-        this.#flush = undefined
-        this.schedule()
+        over()
+        // It may have ended because the one before has failed.
+        if (!this.#failed) this.schedule()
       },
       failed: (cause) => {
-        this.#flush = undefined
+        over()
         this.#fail(cause)
       },
     })
@@ -300,7 +363,8 @@ export class Maintenance {
     else this.#core.onEvent({ kind: 'failed', store, error })
   }
 
-  *#flushSteps(frozen: Frozen): Steps<void> {
+  /** `before`: the flush of the memtable before, if it had not ended when this one began. */
+  *#flushSteps(frozen: Frozen, before: Flush | undefined): Steps<void> {
     const core = this.#core
     const { memtable } = frozen
     for (let at = 0; at < memtable.visibleKeys; at += forgottenPerStep) {
@@ -308,23 +372,32 @@ export class Maintenance {
       yield
     }
     // With nothing older a deletion has nothing to say.
-    const isFirst = core.version.empty
+    const isFirst = core.version.empty && before === undefined
     const tables = memtable.empty ? [] : yield* this.#background.flush(memtable, isFirst)
     const numbers = tables.map(({ fileNumber }) => fileNumber)
-    const { upper, last } = core.version.numbers()
-    let superseded: ReturnType<StoreCore['install']>
+    let superseded: ReturnType<StoreCore['install']> | undefined
     try {
+      if (before !== undefined) yield* this.#endOf(before)
+      // The one before has failed: this memtable is flushed again behind it.
+      if (core.frozen[0] !== frozen) return
       this.#checkLock()
+      const { upper, last } = core.version.numbers()
       if (numbers.length === 0) superseded = core.install(upper, last, frozen)
       else if (isFirst) superseded = core.install(upper, numbers, frozen)
       else superseded = core.install([numbers, ...upper], last, frozen)
-    } catch (error) {
-      for (const number of numbers) this.#remove(number)
-      throw error
+    } finally {
+      if (superseded === undefined) for (const number of numbers) this.#remove(number)
     }
     yield* this.#settle(superseded)
     const bytes = tables.reduce((sum, { byteLength }) => sum + byteLength, 0)
     core.onEvent({ kind: 'flushed', store: core.files.store, entries: memtable.visibleKeys, bytes })
+  }
+
+  *#endOf(flush: Flush): Steps<void> {
+    const isOver = (): boolean => !this.#flushes.includes(flush)
+    while (!isOver()) {
+      yield { block: () => {}, isBusy: () => !isOver(), wait: () => flush.ended.promise, join: isOver }
+    }
   }
 
   /** A table that does not count after all, unless the store is poisoned; if it stays, the next opening removes it. */

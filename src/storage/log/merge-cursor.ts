@@ -11,6 +11,11 @@ export interface MergeOptions {
   readonly reverse?: boolean
   /** Leaves out keys whose newest version is a deletion. Default false. */
   readonly dropDeleted?: boolean
+  /**
+   * All keys are of one space and begin with the same bytes, so many: then most are told apart by one number, the six
+   * bytes behind. Default: that is not known.
+   */
+  readonly commonPrefix?: number | undefined
 }
 
 const nothing: Buffer = Buffer.alloc(0)
@@ -22,6 +27,8 @@ class Head {
   readonly age: number
   /** Entries taken from the source so far. */
   count = 0
+  /** Six bytes of the key behind the common prefix, zeros past its end; 0 when no prefix is known. */
+  word = 0
   space = 0
   keyBytes = nothing
   keyFrom = 0
@@ -37,7 +44,7 @@ class Head {
   }
 
   /** Copies the next entry; false when there is none, and the source is closed then. */
-  advance(): boolean {
+  advance(prefix: number): boolean {
     const source = this.source!
     if (!source.next()) {
       source.close()
@@ -52,8 +59,20 @@ class Head {
     this.valueFrom = source.valueFrom
     this.valueTo = source.valueTo
     this.deleted = source.deleted
+    if (prefix >= 0) this.word = wordOf(this.keyBytes, this.keyFrom + prefix, this.keyTo)
     return true
   }
+}
+
+/** Six bytes as a whole number, zeros past the end. */
+function wordOf(bytes: Buffer, from: number, end: number): number {
+  if (from + 6 <= end) {
+    const high = (bytes[from]! << 16) | (bytes[from + 1]! << 8) | bytes[from + 2]!
+    return high * 0x1000000 + ((bytes[from + 3]! << 16) | (bytes[from + 4]! << 8) | bytes[from + 5]!)
+  }
+  let word = 0
+  for (let at = from; at < from + 6; at++) word = word * 256 + (at < end ? bytes[at]! : 0)
+  return word
 }
 
 const noHead = new Head(undefined, -1)
@@ -63,6 +82,8 @@ export class MergeCursor implements EntryCursor {
   readonly #sources: readonly Head[]
   readonly #reverse: boolean
   readonly #dropDeleted: boolean
+  /** −1: not known. */
+  readonly #commonPrefix: number
   /** The first `#live` are sorted; the first of them is the current entry. */
   readonly #order: Head[] = []
   #live = 0
@@ -75,6 +96,7 @@ export class MergeCursor implements EntryCursor {
     this.#sources = cursors.map((cursor, age) => new Head(cursor, age))
     this.#reverse = options.reverse ?? false
     this.#dropDeleted = options.dropDeleted ?? false
+    this.#commonPrefix = options.commonPrefix ?? -1
   }
 
   get space(): number {
@@ -163,7 +185,7 @@ export class MergeCursor implements EntryCursor {
     const order = this.#order
     let moving = first
     let low = 1
-    while (moving.advance()) {
+    while (moving.advance(this.#commonPrefix)) {
       let high = this.#live
       let same = 0
       // The next one first: keys of one source often come in a row.
@@ -196,7 +218,8 @@ export class MergeCursor implements EntryCursor {
   }
 
   #compare(a: Head, b: Head): number {
-    let difference = a.space - b.space
+    let difference = a.word - b.word
+    if (difference === 0) difference = a.space - b.space
     if (difference === 0) {
       difference = compareKeys(a.keyBytes, a.keyFrom, a.keyTo, b.keyBytes, b.keyFrom, b.keyTo)
     }

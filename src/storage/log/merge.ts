@@ -67,7 +67,7 @@ export function* merge(context: MergeContext, plan: MergePlan<Table>): Steps<Mer
     case 'upper': {
       const tables = plan.runs.flat()
       const cursors = plan.runs.map((run) => walk(run, everything))
-      const cursor = new MergeCursor(cursors, { dropDeleted: plan.dropDeleted })
+      const cursor = new MergeCursor(cursors, { dropDeleted: plan.dropDeleted, commonPrefix: commonPrefix(tables) })
       const add = yield* writeRun(context.files, () => context.nextFile(), cursor, limitsOf(context))
       yield* context.apply({ level: 'upper', add, remove: numbersOf(tables), isFinal: true })
       return { inputBytes: bytesOf(tables), outputBytes: bytesOf(add.map((meta) => ({ meta }))) }
@@ -108,6 +108,23 @@ function walk(tables: readonly Table[], range: CursorRange): EntryCursor {
     tables.map(({ file }) => file),
     range,
   )
+}
+
+/** With how many same bytes all keys of tables begin; undefined: they are of several spaces. */
+function commonPrefix(tables: readonly LevelTable[]): number | undefined {
+  const [first] = tables
+  if (first === undefined) return undefined
+  let { min, max } = first.meta
+  for (const { meta } of tables) {
+    if (compareBounds(meta.min, min) < 0) min = meta.min
+    if (compareBounds(meta.max, max) > 0) max = meta.max
+  }
+  if (min.space !== max.space) return undefined
+  const length = Math.min(min.key.length, max.key.length)
+  let same = 0
+  // What begins the smallest and the largest begins all between them.
+  while (same < length && min.key[same] === max.key[same]) same += 1
+  return same
 }
 
 function numbersOf(tables: readonly LevelTable[]): number[] {
@@ -181,7 +198,8 @@ class LastMerge {
     const sink = this.#sink
     const cursors = upper.map((run) => walk(run, range))
     if (last !== undefined) cursors.push(walk([last], everything))
-    const cursor = new MergeCursor(cursors, { dropDeleted: true })
+    const tables = last === undefined ? upper.flat() : [...upper.flat(), last]
+    const cursor = new MergeCursor(cursors, { dropDeleted: true, commonPrefix: commonPrefix(tables) })
     const before = sink.writtenBytes
     try {
       while (sink.write(cursor)) {

@@ -142,7 +142,7 @@ export class LogStore implements Store {
     this.#user = {
       freezeEarly: () => this.#freezeEarly(),
       flushNow: () => this.#maintenance.flushNow(),
-      flushed: () => this.#maintenance.idle(),
+      flushed: () => this.#maintenance.flushed(),
     }
     core.onMemtables = () => this.#account()
     this.#maintenance.schedule()

@@ -79,6 +79,14 @@ const styles: readonly (RandomEntries & { name: string })[] = [
     value: (random) => random.bytes(random.int(20)),
   },
   {
+    name: 'zeros at the end',
+    count: 60,
+    spaces: 1,
+    deletes: 0.2,
+    key: (random) => Buffer.from(`same${'\0'.repeat(random.int(9))}${random.pick(['', 'a', '\0b'])}`),
+    value: (random) => random.bytes(2),
+  },
+  {
     name: 'many keys',
     count: 300,
     spaces: 2,
@@ -87,6 +95,15 @@ const styles: readonly (RandomEntries & { name: string })[] = [
     value: (random) => random.bytes(3),
   },
 ]
+
+/** How many bytes all keys have in common, or fewer; undefined when they are of several spaces. */
+function prefixOf(entries: readonly ListEntry[], random: SeededRandom): number | undefined {
+  const [first] = entries
+  if (first === undefined || entries.some(({ space }) => space !== first.space)) return undefined
+  let length = first.key.length
+  for (const { key } of entries) while (!key.subarray(0, length).equals(first.key.subarray(0, length))) length -= 1
+  return random.chance(0.5) ? length : random.int(length + 1)
+}
 
 test('random sources against a map', () => {
   for (const seed of seeds(60)) {
@@ -101,8 +118,9 @@ test('random sources against a map', () => {
     const cursors = sources.map((entries) => new ListCursor(reverse ? [...entries].reverse() : entries))
     let expected = newestOf(sources).filter(({ value }) => !dropDeleted || value !== undefined)
     if (reverse) expected = expected.reverse()
-    const merge = new MergeCursor(cursors, { reverse, dropDeleted })
-    assert.equal(show(readAll(merge)), show(expected), `SEED=${seed}, ${style.name}`)
+    const commonPrefix = random.chance(0.7) ? prefixOf(sources.flat(), random) : undefined
+    const merge = new MergeCursor(cursors, { reverse, dropDeleted, commonPrefix })
+    assert.equal(show(readAll(merge)), show(expected), `SEED=${seed}, ${style.name}, prefix ${commonPrefix}`)
     assert.ok(
       cursors.every(({ closed }) => closed > 0),
       `SEED=${seed}: sources are closed`,

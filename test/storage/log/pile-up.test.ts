@@ -9,6 +9,7 @@ import { thrown } from '../contract.ts'
 import { StillScheduler } from '../support/driver.ts'
 import { FaultFs } from '../support/fault-fs.ts'
 import { SimFs } from '../support/sim-fs.ts'
+import { Turns } from '../support/turns.ts'
 
 const test = suite('log engine: tables that cannot be written')
 const at = { group: 'g', table: 't', partition: 0 }
@@ -114,6 +115,72 @@ test('a merge that fails does not make a flush fail that has succeeded', async (
     await engine.close()
   }
   assert.ok(failedBeside > 0)
+})
+
+test('of two flushes at a time the second waits for the first, and is made again when that fails', async () => {
+  let madeAgain = 0
+  for (let opening = 1; opening <= 12; opening++) {
+    const fs = new FaultFs(new SimFs())
+    const failures: string[] = []
+    const onEvent = (event: StoreEvent): void => void (event.kind === 'failed' && failures.push(event.error.message))
+    const turns = new Turns()
+    const engine = new LogEngine({ dir: '/s', fs, scheduler: turns, writeBufferBytes: 65_536, sync: 'never', onEvent })
+    const store = await engine.open(at)
+    const write = ways['batches']!()
+    fs.fail({ kinds: ['open'], path: /\.tbl/, at: opening, code: 'ENOSPC' })
+    let written = 0
+    for (; written < 1200 && failures.length === 0; written++) {
+      write(store, written)
+      // Enough turns for one flush, too few for two: there are two at a time.
+      if (written % 50 === 49) await turns.turn()
+    }
+    assert.is(failures.length, 1, failures.join('; '))
+    assert.match(failures[0]!, /a table could not be written/)
+    const { frozenMemtables } = store.logStats()
+    // The next writes try again, without being told of anything.
+    for (let more = 0; more < 200; more++, written++) write(store, written)
+    await turns.drive(store.flush())
+    if (frozenMemtables > 1) madeAgain += 1
+    assert.is(failures.length, 1, failures.join('; '))
+    assert.is([...store.entries()].length, written)
+    await turns.drive(engine.close())
+    const tables = fs.inner.readdirSync('/s/g/t/0').filter((name) => name.endsWith('.tbl'))
+    const again = new LogEngine({ dir: '/s', fs, scheduler: turns, sync: 'never' })
+    const reopened = await turns.drive(again.open(at))
+    assert.is([...reopened.entries()].length, written)
+    assert.is(reopened.logStats().tables, tables.length, 'a table that does not count was left')
+    await turns.drive(again.close())
+  }
+  assert.ok(madeAgain > 0)
+})
+
+test('a flush does not wait for merges, and runs that a load has left do not hinder who writes next', async () => {
+  // A step of a job takes a millisecond, so that there are some in a turn.
+  const turns = new Turns(1)
+  const fs = new SimFs()
+  const options = { dir: '/s', fs, scheduler: turns, writeBufferBytes: 65_536, sync: 'never' as const }
+  const engine = new LogEngine(options)
+  const store = await engine.open(at)
+  const load = store.bulkLoad()
+  for (let i = 0; i < 2000; i++) {
+    // Every memtable reaches over all keys, so that none can be moved to the last level.
+    const key = Buffer.from(`key ${(i * 7919) % 2000}`)
+    load.put(0, key, 0, key.length, value, 0, value.length)
+    if (i % 20 === 19) await turns.turn()
+  }
+  load.finish({ position: 2000, state: Buffer.alloc(0) })
+  await turns.drive(store.flush())
+  const { runs } = store.logStats()
+  assert.ok(runs > 24, `${runs} runs`)
+  const write = ways['batches']!()
+  for (let i = 0; i < 50; i++) write(store, i)
+  assert.is(store.ready(), undefined)
+  for (let left = 5000; store.logStats().runs > 8; left--) {
+    assert.ok(left > 0, `${store.logStats().runs} runs are left: merges do not go on after the flush`)
+    await turns.turn()
+  }
+  assert.is([...store.entries()].length, 2000)
+  await turns.drive(engine.close())
 })
 
 test.run()
