@@ -6,6 +6,7 @@ const nothing = Buffer.alloc(0)
 
 /** What the log engine's stores can do beyond the contract of all engines. */
 interface Extras {
+  put(space: number, key: Buffer, from: number, to: number, value: Buffer, valueFrom: number, valueTo: number): void
   ready(): Promise<void> | undefined
   flush(): Promise<void>
   getMany(keys: readonly Buffer[]): Promise<readonly (Buffer | undefined)[]>
@@ -21,10 +22,13 @@ class Millrace implements Engine {
   readonly #key = Buffer.alloc(16)
   #load: ReturnType<Store['bulkLoad']> | undefined
   #loadPut: Put = () => {}
+  /** A single write is a batch of one, even where the store has a way to log several together. */
+  readonly #inFrames: boolean
 
-  constructor(engine: StorageEngine, store: Store) {
+  constructor(engine: StorageEngine, store: Store, inFrames: boolean) {
     this.#engine = engine
     this.#store = store
+    this.#inFrames = inFrames
     const batch = store.writer()
     this.#put = (key, value) => batch.put(0, key, 0, key.length, value, 0, value.length)
   }
@@ -36,9 +40,15 @@ class Millrace implements Engine {
   }
 
   writeOne(key: Buffer, value: Buffer): Promise<unknown> | undefined {
-    this.#put(key, value)
-    this.#store.writer().commit()
-    return this.#store.ready?.()
+    const store = this.#store
+    if (store.put !== undefined && !this.#inFrames) {
+      // Logged with others, 32 KiB at a time or at the end of the turn.
+      store.put(0, key, 0, key.length, value, 0, value.length)
+    } else {
+      this.#put(key, value)
+      store.writer().commit()
+    }
+    return store.ready?.()
   }
 
   read(key: Buffer): number {
@@ -113,9 +123,14 @@ class Millrace implements Engine {
   }
 }
 
-function kindOf(name: string, onDisk: boolean, make: (dir: string, durable: boolean) => StorageEngine): EngineKind {
+function kindOf(
+  name: string,
+  onDisk: boolean,
+  make: (dir: string, durable: boolean) => StorageEngine,
+  inFrames = false,
+): EngineKind {
   const openStore = async (engine: StorageEngine, partition: number): Promise<Engine> =>
-    new Millrace(engine, await engine.open({ group: 'bench', table: 'table', partition }))
+    new Millrace(engine, await engine.open({ group: 'bench', table: 'table', partition }), inFrames)
   return {
     name,
     onDisk,
@@ -129,8 +144,12 @@ function kindOf(name: string, onDisk: boolean, make: (dir: string, durable: bool
   }
 }
 
-export const millrace = kindOf('millrace', true, (dir, durable) =>
-  logEngine({ dir, sync: durable ? 'batch' : 'interval' }),
-)
+const onDisk = (dir: string, durable: boolean): StorageEngine =>
+  logEngine({ dir, sync: durable ? 'batch' : 'interval' })
+
+export const millrace = kindOf('millrace', true, onDisk)
+
+/** The same with a frame of the log, and a write of its own, for each single write. */
+export const millraceFrames = kindOf('millrace frames', true, onDisk, true)
 
 export const millraceMemory = kindOf('millrace-memory', false, () => memoryEngine())

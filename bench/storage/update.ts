@@ -6,7 +6,7 @@ import { counterOf } from './engine.ts'
 import { entriesOf } from './inputs.ts'
 import { lmdb, lmdbNoSync } from './lmdb.ts'
 import { map } from './map.ts'
-import { millrace, millraceMemory } from './millrace.ts'
+import { millrace, millraceFrames, millraceMemory } from './millrace.ts'
 import {
   copyOfInput,
   factNotes,
@@ -126,7 +126,7 @@ export const updateCases: readonly Case<StorageContext>[] = [
     name: 'rmw-each',
     says: '200,000 increments of 100,000 counters by Zipf’s law, each written on its own',
     input: 'none',
-    systems: systemsOf([millrace, classicLevel, lmdbNoSync, millraceMemory, map], countEach),
+    systems: systemsOf([millrace, millraceFrames, classicLevel, lmdbNoSync, millraceMemory, map], countEach),
     marks: [
       { ours: 'millrace', against: 'classic-level', factor: 15 },
       { ours: 'millrace', against: 'lmdb-nosync', factor: 5 },
