@@ -47,6 +47,10 @@ const maxCacheShare = 0.25
 const activeShare = 0.5
 /** Above this share of what memtables may take, writers had better wait. */
 const tightShare = 0.75
+/** Slots that lookups may read at once, bytes: a few milliseconds' work. After a load there may be a hundred tables without. */
+const maxSlotCredit = 8 * 2 ** 20
+/** What is earned of it by each lookup that goes without slots. */
+const creditPerLookup = 64 * 1024
 /** Flushes that do not get on, because they wait for the disk already or fail, before a writer goes on. */
 const maxInVain = 4
 
@@ -63,6 +67,8 @@ export class TableMemory {
   readonly limit: number
   slotBytes = 0
   indexBytes = 0
+  /** How many bytes of slots lookups may still read without letting the event loop turn. */
+  #slotCredit = maxSlotCredit
   /** Tables with slots and how many bytes they are; after a look at them all, the first is that of longest ago. */
   readonly #users = new Map<SlotUser, number>()
 
@@ -77,6 +83,17 @@ export class TableMemory {
   admits(bytes: number, paid: number): boolean {
     if (this.slotBytes + this.indexBytes + bytes <= this.limit) return true
     return this.indexBytes + bytes <= this.limit && paid >= bytes
+  }
+
+  /** The same for a lookup that would wait for them here: tables that come to be used all at once get theirs one by one. */
+  admitsNow(bytes: number, paid: number): boolean {
+    if (!this.admits(bytes, paid)) return false
+    if (bytes > this.#slotCredit && this.#slotCredit < maxSlotCredit) {
+      this.#slotCredit = Math.min(maxSlotCredit, this.#slotCredit + creditPerLookup)
+      return false
+    }
+    this.#slotCredit = Math.max(0, this.#slotCredit - bytes)
+    return true
   }
 
   slotsLoaded(user: SlotUser, bytes: number): void {

@@ -260,9 +260,9 @@ export class Table implements EntrySource, SlotUser {
     this.#longBuffer = undefined
   }
 
-  /** False when there is no memory for them. */
+  /** False when there is no memory for them, or reading them would take too long now. */
   #loadSlots(): boolean {
-    if (!this.maySlots) return false
+    if (this.#memory?.admitsNow(this.file.slotSectionBytes, this.#paid) === false) return false
     this.#keep(this.file.readSlots())
     return true
   }

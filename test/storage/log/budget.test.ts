@@ -221,6 +221,31 @@ test('with little memory for slots everything is found, with more reads', async 
   await drive(world.engine.close())
 })
 
+test('lookups in many tables without slots read some at a time, and all of them in the end', () => {
+  const memory = new TableMemory(2 ** 30)
+  const slotBytes = 2 ** 20
+  const without = new Set(Array.from({ length: 100 }, (_, i) => i))
+  let lookups = 0
+  for (; without.size > 0; lookups++) {
+    let read = 0
+    // A key that no table has: each is asked.
+    for (const table of without) {
+      if (!memory.admitsNow(slotBytes, 0)) continue
+      without.delete(table)
+      read += slotBytes
+    }
+    assert.ok(read <= 14 * 2 ** 20, `${read} bytes of slots in one lookup`)
+    assert.ok(lookups < 100, `${without.size} tables are left`)
+  }
+  assert.ok(lookups > 10)
+  // The slots of one table are read however large they are, but not before others have gone without.
+  while (memory.admitsNow(2 ** 20, 0)) continue
+  let refused = 0
+  while (!memory.admitsNow(12 * 2 ** 20, 0)) refused += 1
+  assert.ok(refused > 100 && refused < 200, `${refused} lookups without`)
+  assert.not.ok(memory.admitsNow(2 ** 20, 0))
+})
+
 test('slots of the tables that were not used for longest are given back first', () => {
   const memory = new TableMemory(100)
   const released: string[] = []
