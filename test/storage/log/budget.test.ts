@@ -239,7 +239,7 @@ test('lookups in many tables without slots read some at a time, and all of them 
   }
   assert.ok(lookups > 10)
   // The slots of one table are read however large they are, but not before others have gone without.
-  while (memory.admitsNow(2 ** 20, 0)) continue
+  while (memory.admitsNow(2 ** 20, 0));
   let refused = 0
   while (!memory.admitsNow(12 * 2 ** 20, 0)) refused += 1
   assert.ok(refused > 100 && refused < 200, `${refused} lookups without`)
