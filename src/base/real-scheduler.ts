@@ -11,7 +11,11 @@ const longestDelayMs = 2 ** 31 - 1
 export const realScheduler: Scheduler = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
-  setTimer: (delayMs, callback): TimerHandle => ({ timer: setTimeout(callback, Math.min(delayMs, longestDelayMs)) }),
+  setTimer: (delayMs, callback, keepsAlive): TimerHandle => {
+    const timer = setTimeout(callback, Math.min(delayMs, longestDelayMs))
+    if (keepsAlive === false) timer.unref()
+    return { timer }
+  },
   clearTimer: (handle) => clearTimeout(handle.timer as NodeJS.Timeout),
   immediate: (callback) => void setImmediate(callback),
 }

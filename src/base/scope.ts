@@ -18,8 +18,11 @@ export interface Scheduler {
   now(): number
   /** Milliseconds from an arbitrary start, never going back (durations, deadlines). May have a fraction. */
   monotonic(): number
-  /** Runs `callback` once after `delayMs`; 0 means after the current turn at the earliest. */
-  setTimer(delayMs: number, callback: () => void): TimerHandle
+  /**
+   * Runs `callback` once after `delayMs`; 0 means after the current turn at the earliest. `keepsAlive` false: the process may
+   * end before. Default true.
+   */
+  setTimer(delayMs: number, callback: () => void, keepsAlive?: boolean): TimerHandle
   clearTimer(handle: TimerHandle): void
   /** Runs `callback` after this turn of the event loop's I/O callbacks. */
   immediate(callback: () => void): void
