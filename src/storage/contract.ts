@@ -5,7 +5,8 @@
  *
  * Spans: hot paths pass (buffer, from, to) and get a reused Span back, so that no object is made per operation. A span
  * returned by a store points into its memory, perhaps into one buffer for all reads from disk, and is valid only until
- * the next call of any store of that engine: copy or decode it at once. The forms without spans copy.
+ * the next call of any store of that engine, and not beyond the present turn of the event loop, because background work uses
+ * memory again: copy or decode it at once. The forms without spans copy.
  */
 
 /** How far a store has followed its changelog, written atomically with the data it covers. */
@@ -71,7 +72,7 @@ export interface StoreRange {
  * meanwhile. It pins superseded values until it is exhausted or closed.
  */
 export interface StoreIterator extends Disposable {
-  /** The entry's key after `next()` returned true; valid until the next `next()` or write. */
+  /** The entry's key after `next()` returned true; valid until the next `next()`, `close()` or write, also in later turns. */
   readonly key: Span
   /** The entry's value, likewise. */
   readonly value: Span

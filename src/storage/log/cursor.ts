@@ -25,8 +25,8 @@ export const everything: CursorRange = { from: undefined, to: undefined, reverse
 
 /**
  * A walk over entries in order, deleted ones included. The fields tell of the current entry after `next()` returned true,
- * and are valid until the next call of `next()`; the bytes they point into are never changed, so a holder of the buffer
- * may read on.
+ * and are valid until the next call of `next()`; the bytes they point into are not changed while the view is held that the
+ * cursor belongs to, nor in the turn of the event loop in which it is released.
  */
 export interface EntryCursor {
   readonly space: number
