@@ -1,9 +1,11 @@
 /**
  * What all stores of an engine take in memory together: values in the record cache, memtables, and the slots and sparse
- * indexes of tables. Each has a share. Memtables above theirs are written into tables, the largest first; slots above
- * theirs are given back, those not used for longest first. The budget owns the counts and the order; what is counted
- * belongs to stores and tables, which tell of every change.
+ * indexes of tables. Each has a share. Memtables above theirs are written into tables, the largest first, after the rooms
+ * that wait for memtables were dropped; slots above theirs are given back, those not used for longest first. The budget owns
+ * the counts and the order; what is counted belongs to stores, rooms and tables, which tell of every change.
  */
+import type { Scheduler, TimerHandle } from '../../base/scope.ts'
+import { MemtableRooms, type RoomSpace } from './rooms.ts'
 
 /** A store, as the budget sees it. */
 export interface MemtableUser {
@@ -11,6 +13,8 @@ export interface MemtableUser {
   freezeEarly(): boolean
   /** Brings a frozen memtable into tables at once, as far as that is possible. Must not throw. */
   flushNow(): void
+  /** Moves the memtable that is written out of its room, if most of that waits to be filled. Must not throw. */
+  leaveRoom(): void
   /** Resolves when no frozen memtable is being written; undefined: none is. Never rejects. */
   flushed(): Promise<void> | undefined
 }
@@ -29,7 +33,13 @@ export interface MemoryStats {
   readonly activeBytes: number
   /** Of memtables that wait to become tables. */
   readonly frozenBytes: number
-  /** What these two may be together. */
+  /**
+   * Of rooms that memtables have left and new ones are about to fill, so that these need not touch fresh memory: those that
+   * wait for a memtable, and what memtables in such rooms have not filled yet. Given up as soon as memtables need it, and
+   * most of it when it was not used for five to ten seconds.
+   */
+  readonly spareBytes: number
+  /** What these three may be together. */
   readonly memtableLimit: number
   /** Of slots of tables. */
   readonly slotBytes: number
@@ -45,12 +55,18 @@ export interface MemoryStats {
 const maxCacheShare = 0.25
 /** Memtables that are written take at most this share of what memtables may; the rest is for those being flushed. */
 const activeShare = 0.5
-/** Above this share of what memtables may take, writers had better wait. */
+/** Above this share of what memtables may take, writers had better wait; and no room is taken that was used before. */
 const tightShare = 0.75
 /** Slots that lookups may read at once, bytes: a few milliseconds' work. After a load there may be a hundred tables without. */
 const maxSlotCredit = 8 * 2 ** 20
 /** What is earned of it by each lookup that goes without slots. */
 const creditPerLookup = 64 * 1024
+/** What memtables have not filled of rooms used again takes at most this share when one more is taken. */
+const unfilledShare = 1 / 3
+/** Milliseconds between looks at what is spare. Who is not at work then keeps nothing. */
+const lookMs = 5000
+/** Of the rest of its room, what a memtable fills between two looks to keep it. */
+const filledPerLook = 1 / 8
 /** Flushes that do not get on, because they wait for the disk already or fail, before a writer goes on. */
 const maxInVain = 4
 
@@ -59,6 +75,9 @@ const nobody: ReadonlySet<MemtableUser> = new Set()
 interface Account {
   active: number
   frozen: number
+  unfilled: number
+  /** `unfilled` at the last look. */
+  before: number
 }
 
 /** The part that tables see. */
@@ -135,19 +154,27 @@ export class TableMemory {
   }
 }
 
-export class MemoryBudget {
+export class MemoryBudget implements RoomSpace {
   /** For slots and indexes of tables. */
   readonly tables: TableMemory
+  /** For memtables. */
+  readonly rooms: MemtableRooms
   /** For the record cache, bytes. */
   readonly cacheBytes: number
   readonly #memtableLimit: number
   readonly #accounts = new Map<MemtableUser, Account>()
   #active = 0
   #frozen = 0
+  #unfilled = 0
   #isBalancing = false
+  readonly #scheduler: Scheduler
+  /** The next look at what is spare; none when the last one has changed nothing. */
+  #timer: TimerHandle | undefined
 
   /** `memoryBytes` for everything; of it `cacheBytes` for the record cache, if it is not too much. */
-  constructor(memoryBytes: number, cacheBytes: number) {
+  constructor(memoryBytes: number, cacheBytes: number, scheduler: Scheduler) {
+    this.#scheduler = scheduler
+    this.rooms = new MemtableRooms(this, scheduler)
     this.cacheBytes = Math.min(cacheBytes, Math.floor(memoryBytes * maxCacheShare))
     const rest = memoryBytes - this.cacheBytes
     this.#memtableLimit = Math.floor(rest / 2)
@@ -158,6 +185,7 @@ export class MemoryBudget {
     return {
       activeBytes: this.#active,
       frozenBytes: this.#frozen,
+      spareBytes: this.#unfilled + this.rooms.keptBytes,
       memtableLimit: this.#memtableLimit,
       slotBytes: this.tables.slotBytes,
       indexBytes: this.tables.indexBytes,
@@ -166,26 +194,85 @@ export class MemoryBudget {
     }
   }
 
-  /** What the memtables of a store take now: the one that is written, and the frozen ones. */
-  account(user: MemtableUser, active: number, frozen: number): void {
-    const account = this.#accounts.get(user) ?? { active: 0, frozen: 0 }
+  /** What memtables hold in memory, and what they keep there for what comes. */
+  get #held(): number {
+    return this.#active + this.#frozen + this.#unfilled
+  }
+
+  get largestRoom(): number {
+    return unfilledShare * this.#memtableLimit
+  }
+
+  get keepable(): number {
+    return this.#memtableLimit - this.#held
+  }
+
+  get takeable(): number {
+    return Math.min(this.largestRoom - this.#unfilled, tightShare * this.#memtableLimit - this.#held)
+  }
+
+  /**
+   * What the memtables of a store take now: the one that is written, the frozen ones, and what the one that is written has
+   * not filled of a room that was in memory already.
+   */
+  account(user: MemtableUser, active: number, frozen: number, unfilled: number): void {
+    const account = this.#accounts.get(user) ?? { active: 0, frozen: 0, unfilled: 0, before: 0 }
     this.#active += active - account.active
     this.#frozen += frozen - account.frozen
+    this.#unfilled += unfilled - account.unfilled
     account.active = active
     account.frozen = frozen
+    account.unfilled = unfilled
     this.#accounts.set(user, account)
+    this.rooms.shrink(this.keepable)
+    if (unfilled > 0) this.#lookLater()
   }
 
   /** The store is closed. */
   leave(user: MemtableUser): void {
-    this.account(user, 0, 0)
+    this.account(user, 0, 0, 0)
     this.#accounts.delete(user)
+    if (this.#accounts.size > 0) return
+    this.rooms.shrink(0)
+    if (this.#timer !== undefined) this.#scheduler.clearTimer(this.#timer)
+    this.#timer = undefined
+  }
+
+  // --- what is spare
+
+  roomKept(): void {
+    this.#lookLater()
+  }
+
+  #lookLater(): void {
+    const look = (): void => {
+      this.#timer = undefined
+      if (this.#look()) this.#lookLater()
+    }
+    this.#timer ??= this.#scheduler.setTimer(lookMs, look, false)
+  }
+
+  /**
+   * Gives up what nobody used since the last look: an engine that is only read keeps nothing to write into. False: there is
+   * nothing to look at again before something is written.
+   */
+  #look(): boolean {
+    this.rooms.age()
+    let goesOn = this.rooms.keptBytes > 0
+    for (const [user, account] of this.#accounts) {
+      const { unfilled, before } = account
+      // More than before: it is another room.
+      if (unfilled <= before && unfilled > (1 - filledPerLook) * before) user.leaveRoom()
+      if (account.unfilled !== before) goesOn = true
+      account.before = account.unfilled
+    }
+    return goesOn
   }
 
   /** Makes memtables fit into their share again, as far as it can be done at once. For a writer, after it has written. */
   balance(): void {
     const isWithin = this.#active <= activeShare * this.#memtableLimit
-    if (this.#isBalancing || (isWithin && this.#active + this.#frozen <= this.#memtableLimit)) return
+    if (this.#isBalancing || (isWithin && this.#held <= this.#memtableLimit)) return
     this.#isBalancing = true
     try {
       const tried = new Set<MemtableUser>()
@@ -195,8 +282,16 @@ export class MemoryBudget {
         tried.add(user)
         user.freezeEarly()
       }
+      // Costs a copy of what is in the room; flushing costs more.
       tried.clear()
-      while (this.#active + this.#frozen > this.#memtableLimit && tried.size < maxInVain) {
+      while (this.#held > this.#memtableLimit) {
+        const user = this.#largest('unfilled', tried)
+        if (user === undefined) break
+        tried.add(user)
+        user.leaveRoom()
+      }
+      tried.clear()
+      while (this.#held > this.#memtableLimit && tried.size < maxInVain) {
         const before = this.#frozen
         const user = this.#largest('frozen', tried)
         if (user === undefined) break
@@ -214,7 +309,7 @@ export class MemoryBudget {
     return this.#largest('frozen', nobody)?.flushed()
   }
 
-  #largest(kind: keyof Account, not: ReadonlySet<MemtableUser>): MemtableUser | undefined {
+  #largest(kind: 'active' | 'frozen' | 'unfilled', not: ReadonlySet<MemtableUser>): MemtableUser | undefined {
     let largest: MemtableUser | undefined
     let most = 0
     for (const [user, account] of this.#accounts) {

@@ -23,6 +23,7 @@ import type { ManifestState } from './manifest-state.ts'
 import { firstMemtableBytes, Memtable } from './memtable.ts'
 import { pointAt, ReadView } from './read-view.ts'
 import type { RecordCache } from './record-cache.ts'
+import type { MemtableRooms } from './rooms.ts'
 import type { TableSet, Version } from './version.ts'
 import type { Wait } from './wait.ts'
 
@@ -98,6 +99,8 @@ export class StoreCore {
   /** This store in the cache. */
   #cacheStore: number
   #tableEra = 0
+  /** Where memtables lie. */
+  readonly #rooms: MemtableRooms
   /** For lookups of which only the outcome counts. */
   readonly #unused = new Span()
   readonly #estimator: Estimator
@@ -107,8 +110,9 @@ export class StoreCore {
   #pastWrites = 0
   #pastSyncs = 0
 
-  constructor(parts: CoreParts, writeBufferBytes: number, cache: RecordCache | undefined) {
+  constructor(parts: CoreParts, writeBufferBytes: number, cache: RecordCache | undefined, rooms: MemtableRooms) {
     this.#cache = cache
+    this.#rooms = rooms
     this.#cacheStore = cache?.newStore() ?? 0
     this.files = parts.files
     this.tables = parts.tables
@@ -306,12 +310,16 @@ export class StoreCore {
     const firstSeq = this.#lastSeq() + 1
     // A store that has filled one will fill the next: growing would copy it seven times.
     const active = this.active as Memtable | undefined
-    const isFull = active !== undefined && active.end >= this.#writeBufferBytes
-    const capacity = isFull ? Math.min(active.bytes.length, 2 * this.#writeBufferBytes) : firstMemtableBytes
+    const end = active?.end ?? 0
+    const isFull = active !== undefined && end >= this.#writeBufferBytes
+    const expected = isFull
+      ? Math.min(active.bytes.length, 2 * this.#writeBufferBytes)
+      : Math.max(firstMemtableBytes, end)
     const keys = isFull ? active.keyCount : 0
+    const rooms = this.#rooms
     if (!withLog) {
       this.#log = undefined
-      return new Memtable({ seed, logNumber: 0, firstSeq, header: Buffer.alloc(64), capacity, keys })
+      return new Memtable({ seed, logNumber: 0, firstSeq, header: Buffer.alloc(64), rooms, expected, keys })
     }
     const number = this.nextFile()
     const header = LogFile.header(this.files, number)
@@ -322,7 +330,7 @@ export class StoreCore {
       this.poisonBy(error)
       throw error
     }
-    return new Memtable({ seed, logNumber: number, firstSeq, header, capacity, keys })
+    return new Memtable({ seed, logNumber: number, firstSeq, header, rooms, expected, keys })
   }
 
   #lastSeq(): number {
@@ -470,8 +478,18 @@ export class StoreCore {
     this.frozen = rest
     if (flushed !== undefined) this.#tableEra += 1
     this.onMemtables()
+    if (flushed !== undefined) this.#retire(flushed.memtable)
     this.#unsettled.add(superseded)
     return superseded
+  }
+
+  /**
+   * A memtable is in tables that are read instead, and whoever wrote them has ended: its room is free, unless a view reads
+   * it. Memtables that go in other ways (`clear`, `close`) keep theirs: a task of the worker may still read them.
+   */
+  #retire(memtable: Memtable): void {
+    for (const { memtables } of this.views) if (memtables.some((one) => one.memtable === memtable)) return
+    this.#rooms.give(memtable.retire())
   }
 
   /** The manifest is durable: what it made superfluous goes, as soon as no reader holds it. */

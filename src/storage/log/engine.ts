@@ -133,7 +133,7 @@ export class LogEngine implements StorageEngine {
     this.#runner = new JobRunner(this.#scheduler)
     this.#isReal = isNodeFs(this.#fs) && this.#scheduler === realScheduler
     this.#pool = this.#options.worker && this.#isReal ? new WorkerPool({ scheduler: this.#scheduler }) : undefined
-    this.#budget = new MemoryBudget(this.#options.memoryBytes, this.#options.cacheBytes)
+    this.#budget = new MemoryBudget(this.#options.memoryBytes, this.#options.cacheBytes, this.#scheduler)
     this.#handles = new FileHandles(this.#options.maxOpenFiles)
     const { cacheBytes } = this.#budget
     this.#cache = cacheBytes === 0 ? undefined : new RecordCache(Math.max(4096, cacheBytes))
@@ -295,7 +295,7 @@ export class LogEngine implements StorageEngine {
 
   #core(parts: CoreParts): StoreCore {
     try {
-      return new StoreCore(parts, this.#options.writeBufferBytes, this.#cache)
+      return new StoreCore(parts, this.#options.writeBufferBytes, this.#cache, this.#budget.rooms)
     } catch (error) {
       closeFiles(parts)
       throw error

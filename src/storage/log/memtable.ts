@@ -7,7 +7,9 @@
  * Offsets are handed around as references in units of 8 bytes; 0 is none. A record: hash i32 | key length u24, flags u8 |
  * value length u32 | reference of the version before u32 | key | value | zeros to 8.
  *
- * Owns the bytes, the slots and the list of keys; store.ts owns which memtable is written.
+ * Bytes from `end` on are not zeros: they lie in a room that may have held another memtable, or a batch was taken back.
+ *
+ * Owns its room, the slots and the list of keys; core.ts owns which memtable is written, and when its room is free again.
  */
 import { assert } from '../../base/assert.ts'
 import type { Checkpoint, StoreJob } from '../contract.ts'
@@ -15,23 +17,20 @@ import { type KeyOrder, Sorter } from '../sorter.ts'
 import { Slots, slotBase, slotMask } from '../slots.ts'
 import { compareKeys, compareToBound, copySpan, type KeyBound, sameKey } from './cursor.ts'
 import { hashOf } from './key-hash.ts'
+import { freshRoom, type MemtableRooms, type Room } from './rooms.ts'
 
 /** Bytes of a record before its key. */
 export const recordHeader = 16
 /** In the flags byte: the record says that its key has no value. */
 export const flagDeleted = 0x80
 const spaceMask = 0x0f
-/** First size of the bytes; they double from there. */
+const nothing = Buffer.alloc(0)
+/** First size of the bytes: a store that is hardly written takes no more. */
 export const firstMemtableBytes = 64 * 1024
 /** So many keys are sorted without slices, in well below a millisecond. */
 const quickSort = 1024
 /** Offsets are computed with 32-bit integers. */
 export const maxMemtableBytes = 2 ** 31 - 8
-
-/** Zeros, shared, so that another thread can write a memtable into tables while this one reads it. */
-export function allocateMemtable(size: number): Buffer {
-  return Buffer.from(new SharedArrayBuffer(size))
-}
 
 /** Bytes that a record takes. */
 export function recordBytes(keyLength: number, valueLength: number): number {
@@ -51,6 +50,8 @@ export class Memtable implements KeyOrder {
   /** The last checkpoint at or before its end, and when that was written; undefined: the store never had one. */
   checkpoint: Checkpoint | undefined
   checkpointMs = 0
+  /** It has given its room away. */
+  isRetired = false
   /** Number of its log file; 0: it has none (bulk load). */
   readonly logNumber: number
   /** Of its keys, as of `visible`: those that have a value, their bytes, and those that have none any more. */
@@ -69,10 +70,16 @@ export class Memtable implements KeyOrder {
   /** The first `#sortedKeys` keys in order; never changed in place, because cursors hold it. */
   #sorted: Int32Array = new Int32Array(0)
   #spaces = 0
-  readonly #slots: Slots
+  #slots: Slots
   /** A bit for each two references: the record there has a newer version, so reading it alone is not enough. */
   #superseded: Uint8Array
   readonly #seed: number
+  /** Undefined: it takes fresh memory only. */
+  #rooms: MemtableRooms | undefined
+  /** Bytes to take at once when the first are not enough. */
+  #expected: number
+  /** Bytes of the room that were touched before, or by batches that were taken back. */
+  #touched: number
   /** Where `find` has found: for replacing the slot. */
   #foundIn: Int32Array | undefined
   #foundAt = 0
@@ -84,8 +91,10 @@ export class Memtable implements KeyOrder {
     readonly firstSeq: number
     readonly header: Buffer
     readonly image?: Buffer
-    /** Bytes and keys to begin with, when it is known that they will be needed. */
-    readonly capacity?: number
+    /** Where rooms come from that are used again. */
+    readonly rooms?: MemtableRooms
+    /** Bytes and keys that it will probably have. */
+    readonly expected?: number
     readonly keys?: number
   }) {
     this.#keys = new Int32Array(Math.max(64, settings.keys ?? 0))
@@ -96,10 +105,15 @@ export class Memtable implements KeyOrder {
     this.lastSeq = settings.firstSeq - 1
     this.end = settings.header.length
     this.visible = this.end >>> 3
-    if (settings.image === undefined) {
-      this.bytes = allocateMemtable(settings.capacity ?? firstMemtableBytes)
-      settings.header.copy(this.bytes)
-    } else this.bytes = settings.image
+    this.#rooms = settings.rooms
+    this.#expected = settings.expected ?? firstMemtableBytes
+    const { bytes, touched } =
+      settings.image === undefined
+        ? this.#room(Math.min(firstMemtableBytes, this.#expected))
+        : { bytes: settings.image, touched: 0 }
+    if (settings.image === undefined) settings.header.copy(bytes)
+    this.bytes = bytes
+    this.#touched = touched
     this.words = wordsOf(this.bytes)
     this.#superseded = new Uint8Array((this.bytes.length >>> 7) + 1)
   }
@@ -121,6 +135,11 @@ export class Memtable implements KeyOrder {
   /** Bytes of memory in use, indexes included. */
   get allocatedBytes(): number {
     return this.bytes.length + this.#slots.byteLength + 4 * (this.#keys.length + this.#sorted.length)
+  }
+
+  /** Bytes of the room that are in memory: those appended, and those touched before. */
+  get touched(): number {
+    return Math.max(this.#touched, this.end)
   }
 
   /** Whether it has no visible record. */
@@ -182,13 +201,45 @@ export class Memtable implements KeyOrder {
     assert(needed <= maxMemtableBytes, 'a memtable is above 2 GiB')
     let size = Math.max(firstMemtableBytes, this.bytes.length)
     while (size < needed) size *= 2
-    const larger = allocateMemtable(Math.min(size, maxMemtableBytes))
-    this.bytes.copy(larger, 0, 0, this.end)
-    this.bytes = larger
-    this.words = wordsOf(larger)
-    const superseded = new Uint8Array((larger.length >>> 7) + 1)
-    superseded.set(this.#superseded)
+    this.#move(this.#room(Math.min(Math.max(size, this.#expected), maxMemtableBytes)))
+  }
+
+  /** A room used again must not be much larger than what is expected: all that was touched of it counts. */
+  #room(size: number): Room {
+    return this.#rooms?.take(size, 2 * size) ?? freshRoom(size)
+  }
+
+  /** The old room is dropped: cursors may stand there. */
+  #move({ bytes, touched }: Room): void {
+    this.bytes.copy(bytes, 0, 0, this.end)
+    this.bytes = bytes
+    this.words = wordsOf(bytes)
+    this.#touched = touched
+    const superseded = new Uint8Array((bytes.length >>> 7) + 1)
+    superseded.set(this.#superseded.subarray(0, superseded.length))
     this.#superseded = superseded
+  }
+
+  /** Moves into fresh memory of its own size, and takes no room that was used before any more. */
+  leaveRoom(): void {
+    this.#rooms = undefined
+    this.#expected = 0
+    let size = firstMemtableBytes
+    while (size < this.end) size *= 2
+    this.#move(freshRoom(Math.min(size, maxMemtableBytes)))
+  }
+
+  /** Gives its room away and forgets what it has: nobody reads it any more. */
+  retire(): Room {
+    const room = { bytes: this.bytes, touched: this.touched }
+    this.isRetired = true
+    this.bytes = nothing
+    this.words = wordsOf(nothing)
+    this.#slots = new Slots()
+    this.#keys = new Int32Array(0)
+    this.#sorted = new Int32Array(0)
+    this.#superseded = new Uint8Array(0)
+    return room
   }
 
   /** Appends a record, invisible until `visible` passes it. Key and value may lie in this memtable. */
@@ -307,6 +358,7 @@ export class Memtable implements KeyOrder {
       this.#foundIn![this.#foundAt] = before + 1
       this.#superseded[before >>> 4]! &= ~(1 << ((before >>> 1) & 7))
     }
+    this.#touched = this.touched
     this.end = end
   }
 
@@ -423,6 +475,8 @@ class Ordering implements StoreJob {
   }
 
   step(units: number): boolean {
+    // Whoever ordered it ahead of reading it has waited for too long: it is in tables.
+    if (this.#memtable.isRetired) return true
     while (this.#part < this.#parts.length) {
       if (!this.#parts[this.#part]!.step(units)) return false
       this.#part += 1

@@ -9,7 +9,8 @@ import { StoreError } from '../errors.ts'
 import { checkFileHeader, corrupt, crcSeed, damageOf, logName, parseFileName, type StoreFiles } from './format.ts'
 import { firstFrame, frameHeader, readFrame } from './frame.ts'
 import type { ManifestState } from './manifest-state.ts'
-import { allocateMemtable, Memtable, maxMemtableBytes } from './memtable.ts'
+import { Memtable, maxMemtableBytes } from './memtable.ts'
+import { freshRoom } from './rooms.ts'
 import { hasCode } from './small-file.ts'
 
 /** Why a log is not used further. `torn`: a write was broken off; `corrupt`: never written so; `gap`: a batch is missing. */
@@ -123,7 +124,7 @@ export class Replay {
       throw corrupt(store, file, maxMemtableBytes, `it has ${size} bytes, more than a log ever gets`)
     }
     // A memtable looks at its bytes as words.
-    const image = allocateMemtable(size + (-size & 7))
+    const image = freshRoom(size + (-size & 7)).bytes
     try {
       return image.subarray(0, handle.readSync(image, 0, size, 0))
     } catch (error) {

@@ -142,6 +142,7 @@ export class LogStore implements Store {
     this.#user = {
       freezeEarly: () => this.#freezeEarly(),
       flushNow: () => this.#maintenance.flushNow(),
+      leaveRoom: () => this.#leaveRoom(),
       flushed: () => this.#maintenance.flushed(),
     }
     core.onMemtables = () => this.#account()
@@ -153,8 +154,18 @@ export class LogStore implements Store {
   #account(): void {
     const { active, frozen } = this.#core
     let frozenBytes = 0
-    for (const { memtable } of frozen) frozenBytes += usedBytes(memtable)
-    this.#settings.budget.account(this.#user, usedBytes(active), frozenBytes)
+    // What these have not filled of their rooms, nobody can use before they are flushed.
+    for (const { memtable } of frozen) frozenBytes += indexBytes(memtable) + memtable.touched
+    const unfilled = active.touched - active.end
+    this.#settings.budget.account(this.#user, indexBytes(active) + active.end, frozenBytes, unfilled)
+  }
+
+  /** Copying a memtable must be worth it. */
+  #leaveRoom(): void {
+    const { active } = this.#core
+    if (active.touched - active.end < active.end) return
+    active.leaveRoom()
+    this.#account()
   }
 
   /** After what may take more memory: a write, a new memtable, what a log held. */
@@ -260,9 +271,8 @@ export class LogStore implements Store {
   /**
    * Copies of the values of many keys, undefined for those that have none, as they are at the moment of the call. What the
    * system has in its memory is read at once; from a read that waits for the disk on, it is read without blocking, in the
-   * order of the disk. While it is under way, spans of this store are valid until the next turn of the event loop only. Rejects with StoreError `ERR_STORE_CLOSED`, also
-   * when the store is closed meanwhile, `ERR_STORE_KEY`, `ERR_STORE_SPACE`, `ERR_STORE_CORRUPT`, `ERR_STORE_IO`; with
-   * OptionError.
+   * order of the disk. Rejects with StoreError `ERR_STORE_CLOSED`, also when the store is closed meanwhile, `ERR_STORE_KEY`,
+   * `ERR_STORE_SPACE`, `ERR_STORE_CORRUPT`, `ERR_STORE_IO`; with OptionError.
    */
   async getMany(keys: readonly KeyLike[], options: ReadManyOptions = {}): Promise<(Buffer | undefined)[]> {
     return this.#reads.getMany(keys, options)
@@ -523,7 +533,7 @@ export class LogStore implements Store {
   }
 }
 
-/** Memory of a memtable: room that was made but not used takes none. */
-function usedBytes(memtable: Memtable): number {
-  return memtable.allocatedBytes - memtable.bytes.length + memtable.end
+/** Memory of a memtable beside its room; of that only what was touched takes any. */
+function indexBytes(memtable: Memtable): number {
+  return memtable.allocatedBytes - memtable.bytes.length
 }

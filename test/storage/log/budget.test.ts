@@ -1,13 +1,15 @@
 /** What an engine takes in memory: counted exactly, and kept within its limits whatever is done with many stores. */
 import * as assert from 'uvu/assert'
 import { LogEngine, type LogEngineOptions, type LogStore } from '../../../src/storage/index.ts'
-import { TableMemory } from '../../../src/storage/log/budget.ts'
+import { MemoryBudget, type MemtableUser, TableMemory } from '../../../src/storage/log/budget.ts'
+import { freshRoom } from '../../../src/storage/log/rooms.ts'
 import { SeededRandom } from '../../sim/random.ts'
 import { rejects, suite } from '../../support/suite.ts'
 import { put, remove } from '../contract.ts'
 import { FaultFs } from '../support/fault-fs.ts'
 import { SimFs } from '../support/sim-fs.ts'
 import { Turns } from '../support/turns.ts'
+import { WatchedRooms } from '../support/watched-rooms.ts'
 import { seedsOf } from './model-worlds.ts'
 
 const test = suite('log engine: memory', { deadlineMs: 60_000 })
@@ -18,6 +20,8 @@ class World {
   readonly fs = new FaultFs(new SimFs())
   readonly engine: LogEngine
   readonly stores: LogStore[] = []
+  /** The most that was spare when somebody looked. */
+  mostSpare = 0
 
   constructor(options: Partial<LogEngineOptions> = {}) {
     const random = new SeededRandom(5)
@@ -36,9 +40,11 @@ class World {
 
   /** The counts are those of the stores, and within the limits. */
   check(when: string): void {
-    const { activeBytes, frozenBytes, memtableLimit, slotBytes, indexBytes, tableLimit } = this.engine.memoryStats
-    assert.ok(activeBytes >= 0 && frozenBytes >= 0 && slotBytes >= 0 && indexBytes >= 0, when)
-    const memtables = activeBytes + frozenBytes
+    const { activeBytes, frozenBytes, spareBytes, memtableLimit, slotBytes, indexBytes, tableLimit } =
+      this.engine.memoryStats
+    assert.ok(activeBytes >= 0 && frozenBytes >= 0 && spareBytes >= 0 && slotBytes >= 0 && indexBytes >= 0, when)
+    const memtables = activeBytes + frozenBytes + spareBytes
+    this.mostSpare = Math.max(this.mostSpare, spareBytes)
     assert.ok(memtables <= memtableLimit, `${when}: memtables take ${memtables} of ${memtableLimit} bytes`)
     assert.ok(slotBytes + indexBytes <= Math.max(tableLimit, indexBytes), `${when}: tables take too much`)
     let slots = 0
@@ -57,6 +63,7 @@ class World {
 
 test('64 stores stay within their limits at every step, and lose nothing', async () => {
   for (const seed of seedsOf(1, 2)) {
+    using watched = new WatchedRooms()
     const random = new SeededRandom(seed)
     // Every empty memtable has an index, too.
     const world = await new World({ memoryBytes: 900_000, writeBufferBytes: 2 ** 20 }).open()
@@ -125,8 +132,10 @@ test('64 stores stay within their limits at every step, and lose nothing', async
       indexBytes,
     )
     await drive(world.engine.close())
-    const { activeBytes, frozenBytes, slotBytes: slots, indexBytes: indexes } = world.engine.memoryStats
-    assert.equal([activeBytes, frozenBytes, slots, indexes], [0, 0, 0, 0])
+    const { activeBytes, frozenBytes, spareBytes, slotBytes: slots, indexBytes: indexes } = world.engine.memoryStats
+    assert.equal([activeBytes, frozenBytes, spareBytes, slots, indexes], [0, 0, 0, 0, 0])
+    assert.ok(world.mostSpare > 50_000, `${world.mostSpare} bytes were spare at most`)
+    assert.ok(watched.taken > 20, `${watched.taken} rooms were used again`)
     assert.equal(world.fs.open, [])
   }
 })
@@ -283,6 +292,120 @@ test('slots of the tables that were not used for longest are given back first', 
   memory.indexClosed(100)
   memory.slotsReleased(d)
   assert.is(memory.slotBytes + memory.indexBytes, 40)
+})
+
+/** A store of which only the counts are there; it has room for as much as it has not filled. */
+class Counted implements MemtableUser {
+  active = 0
+  frozen = 0
+  unfilled = 0
+  readonly told: string[] = []
+  readonly #budget: MemoryBudget
+
+  constructor(budget: MemoryBudget) {
+    this.#budget = budget
+  }
+
+  have(active: number, frozen: number, unfilled: number): void {
+    Object.assign(this, { active, frozen, unfilled })
+    this.#budget.account(this, active, frozen, unfilled)
+  }
+
+  freezeEarly(): boolean {
+    this.told.push('freeze')
+    this.have(0, this.frozen + this.active + this.unfilled, 0)
+    return true
+  }
+
+  flushNow(): void {
+    this.told.push('flush')
+    this.have(this.active, 0, this.unfilled)
+  }
+
+  leaveRoom(): void {
+    this.told.push('leave')
+    this.have(this.active, this.frozen, 0)
+  }
+
+  flushed(): undefined {}
+}
+
+test('what is spare goes first when memtables need it: kept rooms, then rooms that are not filled', async () => {
+  const turns = new Turns()
+  const budget = new MemoryBudget(24_000, 0, turns)
+  const user = new Counted(budget)
+  const other = new Counted(budget)
+  const stats = (): number[] => {
+    const { activeBytes, frozenBytes, spareBytes, memtableLimit } = budget.stats
+    assert.is(memtableLimit, 12_000)
+    return [activeBytes, frozenBytes, spareBytes]
+  }
+  user.have(1000, 2000, 0)
+  other.have(500, 500, 3000)
+  for (const touched of [2000, 1500, 4001]) budget.rooms.give({ bytes: freshRoom(8192).bytes, touched })
+  assert.equal(stats(), [1500, 2500, 6500], 'a room that is too large for ever was not kept')
+  await turns.turn()
+  // 8000 of 9000 are taken without kept rooms; and at most a third may be unfilled.
+  assert.is(budget.takeable, 1000)
+  assert.is(budget.rooms.take(100, 9999), undefined)
+  user.have(1000, 2001, 0)
+  user.have(3000, 1500, 0)
+  assert.equal(stats(), [3500, 2000, 6500])
+  user.have(3000, 1501, 0)
+  assert.equal(stats(), [3500, 2001, 4500], 'the older one went')
+  assert.equal(budget.ready(), undefined)
+  user.have(3000, 4000, 0)
+  assert.equal(stats(), [3500, 4500, 3000])
+  budget.balance()
+  assert.equal(other.told, [])
+  user.have(3000, 6000, 0)
+  budget.balance()
+  assert.equal([user.told, other.told], [[], ['leave']])
+  assert.equal(stats(), [3500, 6500, 0])
+  user.have(3000, 8500, 0)
+  budget.balance()
+  assert.equal([user.told, other.told], [['flush'], ['leave']])
+  user.have(5600, 0, 0)
+  budget.balance()
+  assert.equal(user.told, ['flush', 'freeze'])
+  budget.leave(user)
+  budget.leave(other)
+  assert.equal([...stats(), turns.timers], [0, 0, 0, 0])
+})
+
+test('who fills a room slowly leaves it, who fills it goes on, and rooms that wait go', async () => {
+  const turns = new Turns()
+  const budget = new MemoryBudget(24_000, 0, turns)
+  const [slow, fast, next] = [new Counted(budget), new Counted(budget), new Counted(budget)]
+  const look = async (): Promise<void> => {
+    turns.pass(5000)
+    await turns.turn()
+  }
+  budget.rooms.give({ bytes: freshRoom(8192).bytes, touched: 500 })
+  assert.is(turns.timers, 1)
+  await look()
+  assert.is(budget.stats.spareBytes, 500)
+  await look()
+  assert.equal([budget.stats.spareBytes, turns.timers], [0, 0])
+  slow.have(100, 0, 1000)
+  fast.have(100, 0, 1000)
+  next.have(800, 0, 200)
+  assert.is(turns.timers, 1)
+  await look()
+  assert.equal([slow.told, fast.told, next.told], [[], [], []], 'perhaps they have just begun')
+  slow.have(200, 0, 900)
+  fast.have(225, 0, 875)
+  next.have(0, 1000, 1000)
+  budget.rooms.give({ bytes: freshRoom(8192).bytes, touched: 1000 })
+  await look()
+  assert.equal([slow.told, fast.told, next.told], [['leave'], [], []])
+  fast.have(1100, 0, 0)
+  next.have(1000, 0, 0)
+  assert.is(budget.stats.spareBytes, 1000)
+  await look()
+  assert.equal([fast.told, next.told, budget.stats.spareBytes], [[], [], 0])
+  await look()
+  assert.is(turns.timers, 0, 'there is nothing to look at')
 })
 
 test('the cache takes a quarter of the memory at most', async () => {

@@ -23,6 +23,11 @@ export class Turns implements Scheduler {
     return this.#pending.length
   }
 
+  /** Timers that are set. */
+  get timers(): number {
+    return this.#timers.length
+  }
+
   now = (): number => 1_700_000_000_000 + Math.floor(this.#time)
 
   monotonic = (): number => {
