@@ -198,6 +198,31 @@ test('five overwrites of everything: bytes written, space at the peak and at the
   await world.close()
 })
 
+test('filling a store takes the memory of a few memtables, however many it fills', async () => {
+  const world = await new World({ writeBufferBytes: 2 ** 20 }).open()
+  const fresh = globalThis.SharedArrayBuffer
+  let bytes = 0
+  globalThis.SharedArrayBuffer = class extends fresh {
+    constructor(size = 0) {
+      super(size)
+      bytes += size
+    }
+  }
+  try {
+    const count = 300_000
+    await world.put(upTo(count))
+    const memtables = (count * (keyBytes + valueBytes + 16)) / 2 ** 20
+    const rooms = bytes / 2 ** 21
+    note('shared memory', { memtables, rooms })
+    // Each begins in 64 KiB of its own, and the first one doubles from there.
+    const small = memtables / 32
+    assert.ok(rooms <= 4 + small, `${rooms} times the memory of a memtable for ${memtables}`)
+  } finally {
+    globalThis.SharedArrayBuffer = fresh
+  }
+  await world.close()
+})
+
 test('syncs of the log: one per commit, one per interval, or none', async () => {
   const perBatch = await new World({ sync: 'batch' }).open()
   for (let i = 0; i < 100; i++) await perBatch.put([i])
