@@ -6,7 +6,7 @@
  */
 import { Span } from '../contract.ts'
 import { lookup } from './cursor.ts'
-import type { Chunk } from './record.ts'
+import { type Chunk, makeChunk } from './record.ts'
 import type { Run } from './run.ts'
 import type { Table } from './table.ts'
 
@@ -14,6 +14,8 @@ import type { Table } from './table.ts'
 const maxGapBytes = 4096
 /** And while they are not more than this together. */
 const maxGroupBytes = 64 * 1024
+/** A buffer has at least this size: it does for a few neighbours. */
+const minBufferBytes = 4096
 
 /** A key that is looked for. */
 export class WantedKey {
@@ -66,14 +68,17 @@ export async function readTables(
     while (slotless.size > 0) {
       const tables = [...slotless]
       slotless.clear()
-      await each(tables, concurrency, async ([table, keys]) => {
+      await each(tables, concurrency, () => async ([table, keys]) => {
         await table.loadSlots()
         check()
         for (const one of keys) lead(runs, one, reads, slotless)
       })
     }
     const others: WantedKey[] = []
-    await each(groupsOf(reads), concurrency, (group) => readGroup(group, options, others))
+    await each(groupsOf(reads), concurrency, () => {
+      const buffer = new ReadBuffer()
+      return (group) => readGroup(group, buffer, options, others)
+    })
     pending = others
   }
 }
@@ -133,8 +138,23 @@ function groupsOf(reads: WantedKey[]): WantedKey[][] {
   return groups
 }
 
+/** What one read at a time goes into: a chunk for each would cost more than looking at what was read. */
+class ReadBuffer {
+  #chunk: Chunk | undefined
+
+  /** A chunk of at least `size` bytes, the same one each time unless it is too small; a single long record has its own. */
+  chunkFor(size: number): Chunk {
+    if (size > maxGroupBytes) return makeChunk(size)
+    if (this.#chunk === undefined || this.#chunk.bytes.length < size) {
+      this.#chunk = makeChunk(Math.min(maxGroupBytes, Math.max(minBufferBytes, 2 * size)))
+    }
+    return this.#chunk
+  }
+}
+
 async function readGroup(
   group: readonly WantedKey[],
+  buffer: ReadBuffer,
   { check, found }: TableReadsOptions,
   others: WantedKey[],
 ): Promise<void> {
@@ -142,7 +162,8 @@ async function readGroup(
   const from = group[0]!.offset
   let end = 0
   for (const { offset, length } of group) end = Math.max(end, offset + length)
-  const chunk = await table.read(from, end - from)
+  const chunk = buffer.chunkFor(end - from)
+  await table.read(chunk, from, end - from)
   check()
   const out = new Span()
   for (const one of group) {
@@ -160,7 +181,8 @@ async function readGroup(
     let bytes: Chunk = chunk
     const size = table.sizeIn(chunk, at, offset)
     if (at + size > end - from) {
-      bytes = await table.read(offset, size)
+      bytes = makeChunk(size)
+      await table.read(bytes, offset, size)
       check()
       at = 0
     }
@@ -173,11 +195,19 @@ async function readGroup(
   }
 }
 
-/** Does something with each of the items, so many at a time; after an error nothing more is begun. */
-async function each<T>(items: readonly T[], concurrency: number, work: (item: T) => Promise<void>): Promise<void> {
+/**
+ * Does something with each of the items, so many at a time; after an error nothing more is begun. `makeWorker` makes what
+ * does it with one after another.
+ */
+async function each<T>(
+  items: readonly T[],
+  concurrency: number,
+  makeWorker: () => (item: T) => Promise<void>,
+): Promise<void> {
   let next = 0
   let failure: { readonly cause: unknown } | undefined
   const lane = async (): Promise<void> => {
+    const work = makeWorker()
     while (next < items.length && failure === undefined) {
       const item = items[next]!
       next += 1

@@ -198,12 +198,10 @@ export class Table implements EntrySource, SlotUser {
     throw this.file.damage(offset, 'no record fits where its slots say that there is one')
   }
 
-  /** Reads bytes of records into a fresh chunk. Rejects like `get`. */
-  async read(offset: number, length: number): Promise<Chunk> {
-    const chunk = makeChunk(length)
+  /** Reads bytes of records to the beginning of a chunk. Rejects like `get`. */
+  read(chunk: Chunk, offset: number, length: number): Promise<void> {
     this.preads += 1
-    await this.file.fillAsync(chunk, 0, length, offset)
-    return chunk
+    return this.file.fillAsync(chunk, 0, length, offset)
   }
 
   /** Bytes of the record at `at` of a chunk, which is at `offset` of the file. Throws StoreError ERR_STORE_CORRUPT. */

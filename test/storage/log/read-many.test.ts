@@ -131,6 +131,31 @@ test('at most so many reads at once, in the order of the disk, neighbours togeth
   await drive(world.engine.close())
 })
 
+test('short and long records, read one after another into the same buffer, stay each their own', async () => {
+  const world = await new World({ writeBufferBytes: 2 ** 23, cacheBytes: 0 }).open()
+  const { store, drive } = world
+  const random = new SeededRandom(8)
+  // Up to beyond what is read at first (4 KiB), and beyond what is read together (64 KiB).
+  const lengths = [3, 100, 3000, 4090, 9000, 70_000, 200_000]
+  const valueOf = new Map(
+    Array.from({ length: 300 }, (_, i) => [
+      `key ${i}`,
+      `${i} `.repeat(random.pick(lengths)).slice(0, random.pick(lengths)),
+    ]),
+  )
+  for (const [key, value] of valueOf) put(store, key, value)
+  store.writer().commit()
+  await drive(store.flush())
+  for (const concurrency of [1, 3, 16]) {
+    const keys = Array.from({ length: 200 }, () => `key ${random.int(305)}`)
+    assert.equal(
+      texts(await drive(store.getMany(keys, { concurrency }))),
+      keys.map((key) => valueOf.get(key)),
+    )
+  }
+  await drive(world.engine.close())
+})
+
 test('nothing is read when everything is in memory, and prefetched values are in memory', async () => {
   const world = await new World({ writeBufferBytes: 2 ** 20 }).open()
   const { store, drive } = world
