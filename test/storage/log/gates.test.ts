@@ -108,6 +108,21 @@ test('a lookup reads the disk once for a key that is there, and hardly ever for 
   assert.ok(runs >= 2 && runs <= 4, `${runs} runs`)
   const out = new Span()
   const lookups = 20_000
+  // So few of the keys that hardly two of them are neighbours, which would be read together.
+  const keysAtOnce = 40
+  const readsForMany = async (missing: boolean): Promise<number> => {
+    const before = store.logStats().preads
+    for (let done = 0; done < lookups; done += keysAtOnce) {
+      const keys = Array.from({ length: keysAtOnce }, () => {
+        const key = Buffer.from(world.key(random.int(count)))
+        if (missing) key[keyBytes - 1]! += 1
+        return key
+      })
+      for (const value of await world.drive(store.getMany(keys)))
+        assert.is(value?.length, missing ? undefined : valueBytes)
+    }
+    return (store.logStats().preads - before) / lookups
+  }
   const readsFor = (find: (i: number) => boolean): number => {
     const before = store.logStats().preads
     const reads = world.fs.counts.read
@@ -123,10 +138,14 @@ test('a lookup reads the disk once for a key that is there, and hardly ever for 
     key[keyBytes - 1]! += 1
     return !store.hasSync(0, key, 0, keyBytes)
   })
-  note('reads per lookup', { runs, hit, miss })
+  const hitAtOnce = await readsForMany(false)
+  const missAtOnce = await readsForMany(true)
+  note('reads per lookup', { runs, hit, miss, hitAtOnce, missAtOnce })
   assert.ok(hit <= 1.05, `${hit} reads per hit in ${runs} runs`)
   // In each run one of five tags that are compared agrees by chance once in 1024 times.
   assert.ok(miss <= 0.007 * runs, `${miss} reads per miss in ${runs} runs`)
+  assert.ok(hitAtOnce <= 1.05, `${hitAtOnce} reads per hit of many keys at once in ${runs} runs`)
+  assert.ok(missAtOnce <= 0.007 * runs, `${missAtOnce} reads per miss of many keys at once in ${runs} runs`)
   await world.close()
 })
 
