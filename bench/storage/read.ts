@@ -1,5 +1,4 @@
 /** Cases that read a store that was filled, closed and opened again: gets, misses, many at once, a scan. */
-import { appendFileSync, readFileSync } from 'node:fs'
 import type { Case, Mark } from '../workload.ts'
 import { classicLevel, classicLevelStrings } from './classic-level.ts'
 import { numberOf, shuffled, uniform, zipf } from './data.ts'
@@ -8,18 +7,7 @@ import { entriesOf } from './inputs.ts'
 import { lmdbNoSync } from './lmdb.ts'
 import { map } from './map.ts'
 import { millrace, millraceMemory } from './millrace.ts'
-import {
-  checkRead,
-  copyOfInput,
-  factNotes,
-  fill,
-  keys,
-  Latencies,
-  type Run,
-  type StorageContext,
-  sized,
-  systemsOf,
-} from './run.ts'
+import { checkRead, factNotes, fill, keys, Latencies, type Run, type StorageContext, sized, systemsOf } from './run.ts'
 
 const readers = [millrace, classicLevel, classicLevelStrings, lmdbNoSync, millraceMemory, map]
 const largeReaders = [millrace, classicLevel, lmdbNoSync]
@@ -78,45 +66,28 @@ const misses: Run = async (kind, context, measure) => {
 }
 
 /** Gets of 500 keys at once, one such after another. */
-function getsOfMany(input: string): Run {
-  return async (kind, context, measure) => {
-    const size = 500
-    const engine = await openInput(kind, context, input)
-    const rounds = Math.ceil(sized(context, 500_000) / size)
-    const warm = Math.ceil(rounds / 5)
-    const picks = evenly((warm + rounds) * size, entriesOf(context, input))
-    const buffers = Array.from({ length: size }, () => Buffer.alloc(16))
-    const times = new Latencies()
-    const round = async (number: number): Promise<void> => {
-      for (let i = 0; i < size; i++) keys.set(picks[number * size + i]!).copy(buffers[i]!)
-      times.start()
-      const found = await engine.readMany(buffers)
-      times.stop()
-      for (let i = 0; i < size; i++) {
-        if (found[i] !== numberOf(picks[number * size + i]!, 0)) throw new Error(`a get gave value number ${found[i]}`)
-      }
+const getsOfMany: Run = async (kind, context, measure) => {
+  const size = 500
+  const engine = await openInput(kind, context, 'shuffled')
+  const rounds = Math.ceil(sized(context, 500_000) / size)
+  const warm = Math.ceil(rounds / 5)
+  const picks = evenly((warm + rounds) * size, entriesOf(context, 'shuffled'))
+  const buffers = Array.from({ length: size }, () => Buffer.alloc(16))
+  const times = new Latencies()
+  const round = async (number: number): Promise<void> => {
+    for (let i = 0; i < size; i++) keys.set(picks[number * size + i]!).copy(buffers[i]!)
+    times.start()
+    const found = await engine.readMany(buffers)
+    times.stop()
+    for (let i = 0; i < size; i++) {
+      if (found[i] !== numberOf(picks[number * size + i]!, 0)) throw new Error(`a get gave value number ${found[i]}`)
     }
-    for (let i = 0; i < warm; i++) await round(i)
-    const before = engine.facts()['preads'] ?? 0
-    measure.start()
-    for (let i = warm; i < warm + rounds; i++) await round(i)
-    const preads = (engine.facts()['preads'] ?? 0) - before
-    const perGet = preads === 0 ? {} : { 'preads per get': preads / (rounds * size) }
-    measure.end(rounds * size, { ...times.notes('ms'), ...perGet, ...factNotes(engine) })
-    await engine.close()
   }
-}
-
-/**
- * As `getsOfMany` over a copy of the input that is made inside the control group BENCH_CGROUP, so that its pages count
- * there: with a memory limit of a quarter of the data most reads come from the disk.
- */
-const getsInLittleMemory: Run = async (kind, context, measure) => {
-  const group = process.env['BENCH_CGROUP']
-  if (group === undefined) throw new Error('BENCH_CGROUP must name a control group with a memory limit, open to us')
-  appendFileSync(`${group}/cgroup.procs`, String(process.pid))
-  if (!readFileSync('/proc/self/cgroup', 'utf8').includes(group.split('/').at(-1)!)) throw new Error(`not in ${group}`)
-  await getsOfMany('ordered-10m')(kind, { ...context, input: copyOfInput(context) }, measure)
+  for (let i = 0; i < warm; i++) await round(i)
+  measure.start()
+  for (let i = warm; i < warm + rounds; i++) await round(i)
+  measure.end(rounds * size, { ...times.notes('ms'), ...factNotes(engine) })
+  await engine.close()
 }
 
 function scans(input: string): Run {
@@ -178,7 +149,7 @@ export const readCases: readonly Case<StorageContext>[] = [
     name: 'get-many',
     says: 'gets of 500 keys at once of 1,000,000 entries, all equally likely',
     input: 'shuffled',
-    systems: systemsOf(readers, getsOfMany('shuffled')),
+    systems: systemsOf(readers, getsOfMany),
     marks: [],
     figures: ['p50 ms', 'p99 ms'],
   },
@@ -211,17 +182,5 @@ export const readCases: readonly Case<StorageContext>[] = [
     systems: systemsOf(largeReaders, scans('ordered-10m')),
     marks: marks(7, 3.5),
     ...large,
-  },
-  {
-    name: 'get-many-cold-10m',
-    says: 'gets of 500 keys at once of 10,000,000 entries, in a control group with too little memory for them',
-    systems: systemsOf([millrace, classicLevel], getsInLittleMemory),
-    marks: [
-      { ours: 'millrace', against: 'classic-level', factor: 1 },
-      { ours: 'millrace', factor: 1.05, figure: 'preads per get', smaller: true },
-    ],
-    figures: ['p50 ms', 'p99 ms'],
-    ...large,
-    deadlineSeconds: 900,
   },
 ]

@@ -1,5 +1,6 @@
 /** The storage workload, and the one that makes its inputs. */
 import type { Workload } from '../workload.ts'
+import { coldCases } from './cold.ts'
 import { costCases } from './cost.ts'
 import { inputs } from './inputs.ts'
 import { loadCases } from './load.ts'
@@ -10,7 +11,7 @@ import { updateCases } from './update.ts'
 
 export const storage: Workload<StorageContext> = {
   name: 'storage',
-  cases: [...loadCases, ...readCases, ...updateCases, ...reopenCases, ...costCases],
+  cases: [...loadCases, ...readCases, ...coldCases, ...updateCases, ...reopenCases, ...costCases],
 }
 
 export const workloads: readonly Workload<StorageContext>[] = [storage, inputs]
