@@ -150,7 +150,7 @@ const getsInLittleMemory: Run = async (kind, context, measure) => {
 
 /**
  * Five million entries are the fewest with a limit that is a quarter of them (138 MiB) and still leaves most of itself to
- * pages of tables: 33 MiB are millrace's index, 16 its cache.
+ * pages of tables: 31 MiB are millrace's index, 16 its cache.
  */
 export const coldCases: readonly Case<StorageContext>[] = [
   {

@@ -137,20 +137,20 @@ test('short and long records, read one after another into the same buffer, stay 
   const random = new SeededRandom(8)
   // Up to beyond what is read at first (4 KiB), and beyond what is read together (64 KiB).
   const lengths = [3, 100, 3000, 4090, 9000, 70_000, 200_000]
-  const valueOf = new Map(
+  const valueByKey = new Map(
     Array.from({ length: 300 }, (_, i) => [
       `key ${i}`,
       `${i} `.repeat(random.pick(lengths)).slice(0, random.pick(lengths)),
     ]),
   )
-  for (const [key, value] of valueOf) put(store, key, value)
+  for (const [key, value] of valueByKey) put(store, key, value)
   store.writer().commit()
   await drive(store.flush())
   for (const concurrency of [1, 3, 16]) {
     const keys = Array.from({ length: 200 }, () => `key ${random.int(305)}`)
     assert.equal(
       texts(await drive(store.getMany(keys, { concurrency }))),
-      keys.map((key) => valueOf.get(key)),
+      keys.map((key) => valueByKey.get(key)),
     )
   }
   await drive(world.engine.close())
