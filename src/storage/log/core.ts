@@ -209,7 +209,7 @@ export class StoreCore {
    */
   forget(memtable: Memtable, from: number, to: number): void {
     const cache = this.#cache
-    if (cache === undefined) return
+    if (cache === undefined || cache.isUnused) return
     for (let i = from; i < to; i++) cache.forget(this.#cacheStore, memtable.hashAt(memtable.keyAt(i)))
   }
 

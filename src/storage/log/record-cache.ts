@@ -73,6 +73,11 @@ export class RecordCache {
     this.#ringBytes = Math.max(2048, (size - this.#bucketCount * bucketBytes) & ~7)
   }
 
+  /** Nothing was ever put in, nor looked up in vain. */
+  get isUnused(): boolean {
+    return this.#buckets.length === 0
+  }
+
   get stats(): CacheStats {
     const allocatedBytes = 4 * this.#buckets.length + this.#bytes.length
     return { allocatedBytes, hits: this.hits, misses: this.misses, admitted: this.admitted }
