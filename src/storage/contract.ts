@@ -227,13 +227,16 @@ export interface Store extends StoreReader, AsyncDisposable {
   close(): Promise<void>
 }
 
-/** Which table of which partition. */
+/**
+ * Which table of which partition. Whoever is given another thing throws OptionError (`ERR_OPTIONS`), or rejects with it,
+ * and has made nothing.
+ */
 export interface StoreDirectory {
-  /** Name of the group. */
+  /** Name of the group: any text but the empty one, of whole characters (no half of a surrogate pair). */
   readonly group: string
-  /** Name of the table. */
+  /** Name of the table, likewise. */
   readonly table: string
-  /** Partition, from 0. */
+  /** Partition, 0 to 2^31 − 1. */
   readonly partition: number
 }
 

@@ -1,5 +1,7 @@
 /** Names of stores as paths that are safe on every file system, whatever the group or table is called. */
 import { createHash } from 'node:crypto'
+import { OptionError } from '../base/errors.ts'
+import { kindOf } from './check.ts'
 import type { StoreDirectory } from './contract.ts'
 
 const plain = /^[a-z0-9_-]$/
@@ -28,10 +30,54 @@ export function encodePart(name: string): string {
   return `${part.slice(0, maxPartLength - 34)}%.${digest}`
 }
 
-/** `<root>/<group>/<table>/<partition>`; without a root the relative path. */
+/** The largest partition of Kafka's protocol. */
+const maxPartition = 2 ** 31 - 1
+
+/** Half of a surrogate pair alone: in UTF-8 all of them would be the same name. */
+const loneSurrogate = /\p{Surrogate}/u
+
+/** Throws OptionError, with every fault, when a caller without types gave what is no place of a store. */
+function checkPlace(directory: unknown): void {
+  const subject = 'the place of a store'
+  if (typeof directory !== 'object' || directory === null) {
+    throw new OptionError(subject, [`it is ${kindOf(directory)}: it must have a group, a table and a partition`])
+  }
+  const { group, table, partition } = directory as Record<keyof StoreDirectory, unknown>
+  const faults: string[] = []
+  for (const [part, name] of [
+    ['group', group],
+    ['table', table],
+  ] as const) {
+    if (typeof name === 'string' && name !== '' && !loneSurrogate.test(name)) continue
+    faults.push(`${part} must be a text of at least one character, without halves of surrogate pairs`)
+  }
+  if (!(Number.isInteger(partition) && (partition as number) >= 0 && (partition as number) <= maxPartition)) {
+    faults.push(`partition must be a whole number from 0 to ${maxPartition}`)
+  }
+  if (faults.length > 0) throw new OptionError(subject, faults)
+}
+
+/** Throws OptionError unless `path` can be that of a directory; the empty one would be the process's own. */
+export function checkPath(subject: string, path: unknown): void {
+  if (typeof path === 'string' && pathRule.test(path)) return
+  throw new OptionError(subject, [`the path ${pathSays}`])
+}
+
+/** Paths of directories, as rows of an options table have it. */
+export const pathRule = /^[^\0]+$/
+export const pathSays = 'must name a directory'
+
+/** `<root>/<group>/<table>/<partition>`; without a root the relative path. Throws OptionError. */
 export function storePath(directory: StoreDirectory, root?: string): string {
+  checkPlace(directory)
   const path = `${encodePart(directory.group)}/${encodePart(directory.table)}/${directory.partition}`
   return root === undefined ? path : `${root}/${path}`
+}
+
+/** `group/table/partition`: the name of a store. Throws OptionError. */
+export function storeName(directory: StoreDirectory): string {
+  checkPlace(directory)
+  return `${directory.group}/${directory.table}/${directory.partition}`
 }
 
 /**

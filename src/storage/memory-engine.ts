@@ -2,7 +2,7 @@
 import { custom, int, type OptionTable, resolveOptions } from '../base/options.ts'
 import type { Random } from '../base/scope.ts'
 import type { StorageEngine, Store, StoreDirectory } from './contract.ts'
-import { storePath } from './directory.ts'
+import { storeName, storePath } from './directory.ts'
 import { StoreError } from './errors.ts'
 import { MemoryStore } from './memory-store.ts'
 
@@ -41,10 +41,10 @@ export class MemoryEngine implements StorageEngine {
     this.#random = resolved.random
   }
 
-  /** Rejects with StoreError `ERR_STORE_LOCKED` when that store is open already. */
+  /** Rejects with StoreError `ERR_STORE_LOCKED` when that store is open already, with OptionError for a place that is none. */
   async open(directory: StoreDirectory): Promise<Store> {
     const path = storePath(directory)
-    const name = `${directory.group}/${directory.table}/${directory.partition}`
+    const name = storeName(directory)
     if (this.#stores.has(path))
       throw new StoreError('ERR_STORE_LOCKED', name, 'it is open already: use that store, or close it first')
     const store = new MemoryStore({

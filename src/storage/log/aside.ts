@@ -5,6 +5,7 @@
  */
 import type { Fs } from '../../base/fs.ts'
 import type { Store, StoreDirectory, StoresAside } from '../contract.ts'
+import { storeName } from '../directory.ts'
 import { StoreError } from '../errors.ts'
 import { lockName } from './format.ts'
 import type { StoreLock } from './lock.ts'
@@ -40,7 +41,7 @@ export class LogAside implements StoresAside {
     const { fs } = this.#host
     const dir = this.#host.pathOf(directory)
     const old = this.pathOf(directory)
-    const name = nameOf(directory)
+    const name = storeName(directory)
     if (fs.existsSync(old)) throw new StoreError('ERR_STORE_IO', name, `there is one aside already: ${old}`)
     // Whoever has the lock has the files; it moves with them, and opening the new store makes another.
     const lock = this.#host.lock(dir, name)
@@ -56,7 +57,7 @@ export class LogAside implements StoresAside {
   }
 
   async open(directory: StoreDirectory): Promise<Store> {
-    return this.#host.open(this.pathOf(directory), `${nameOf(directory)}.old`)
+    return this.#host.open(this.pathOf(directory), `${storeName(directory)}.old`)
   }
 
   async remove(directory: StoreDirectory): Promise<void> {
@@ -65,7 +66,7 @@ export class LogAside implements StoresAside {
     const old = this.pathOf(directory)
     await this.#host.flush(dir)
     if (!fs.existsSync(old)) return
-    guarded(nameOf(directory), `${old} cannot be removed`, () => {
+    guarded(storeName(directory), `${old} cannot be removed`, () => {
       this.sweep(dir)
       fs.renameSync(old, `${dir}.gone`)
       fs.syncDirSync(parentOf(dir))
@@ -77,10 +78,6 @@ export class LogAside implements StoresAside {
   sweep(dir: string): void {
     if (this.#host.fs.existsSync(`${dir}.gone`)) this.#host.fs.removeSync(`${dir}.gone`)
   }
-}
-
-function nameOf({ group, table, partition }: StoreDirectory): string {
-  return `${group}/${table}/${partition}`
 }
 
 function parentOf(path: string): string {

@@ -6,7 +6,7 @@ import { realRandom } from '../../base/real-random.ts'
 import { realScheduler } from '../../base/real-scheduler.ts'
 import type { Random, Scheduler } from '../../base/scope.ts'
 import type { StorageEngine, StoreDirectory, StoresAside } from '../contract.ts'
-import { storeNameOf, storePath } from '../directory.ts'
+import { checkPath, pathRule, pathSays, storeName, storeNameOf, storePath } from '../directory.ts'
 import { StoreError, type StoreErrorCode } from '../errors.ts'
 import { isNodeFs, nodeFs } from '../node-fs.ts'
 import { LogAside } from './aside.ts'
@@ -73,7 +73,7 @@ export interface LogEngineOptions {
 }
 
 const optionTable: OptionTable<LogEngineOptions> = {
-  dir: text({ default: '', rule: /./s, says: 'must name a directory' }),
+  dir: text({ default: '', rule: pathRule, says: pathSays }),
   writeBufferBytes: int({ default: 16 * 2 ** 20, min: 4096, max: 2 ** 30 }),
   cacheBytes: int({ default: 16 * 2 ** 20, min: 0, max: 2 ** 30 }),
   memoryBytes: int({ default: 256 * 2 ** 20, min: 256 * 1024, max: 2 ** 46 }),
@@ -125,7 +125,7 @@ export class LogEngine implements StorageEngine {
 
   /** Throws OptionError. */
   constructor(options: LogEngineOptions) {
-    const resolved = resolveOptions('log engine', optionTable, { ...options, dir: options.dir ?? '' })
+    const resolved = resolveOptions('log engine', optionTable, { ...options, dir: options?.dir ?? '' })
     this.#fs = resolved.fs ?? nodeFs()
     this.#options = { ...resolved, dir: this.#absolute(resolved.dir) }
     this.#scheduler = this.#options.scheduler ?? realScheduler
@@ -165,20 +165,20 @@ export class LogEngine implements StorageEngine {
   /**
    * Opens a store, or makes it. Rejects with StoreError: `ERR_STORE_LOCKED` when it is open already, here or in another
    * process; `ERR_STORE_CORRUPT` and `ERR_STORE_VERSION`, naming the file; `ERR_STORE_NOSPACE`; `ERR_STORE_IO` for
-   * whatever else the system refuses.
+   * whatever else the system refuses. With OptionError for a place that is none.
    */
   async open(directory: StoreDirectory): Promise<LogStore> {
-    const { group, table, partition } = directory
-    return this.#openAt(this.pathOf(directory), `${group}/${table}/${partition}`)
+    return this.#openAt(this.pathOf(directory), storeName(directory))
   }
 
-  /** `<dir>/<group>/<table>/<partition>`, names percent-encoded. */
+  /** `<dir>/<group>/<table>/<partition>`, names percent-encoded: no name leads out of `dir`. Throws OptionError. */
   pathOf(directory: StoreDirectory): string {
     return storePath(directory, this.#options.dir)
   }
 
   /** Opens the store in this directory, wherever it lies: for tools. Rejects as `open`; a directory without a store becomes one. */
   async openPath(path: string): Promise<LogStore> {
+    checkPath('openPath', path)
     const dir = this.#absolute(path)
     return this.#openAt(dir, storeNameOf(dir))
   }
@@ -191,11 +191,12 @@ export class LogEngine implements StorageEngine {
   /**
    * Removes a store that is closed, with all its files, durably; there may be none. What is aside stays. Broken off, it leaves
    * the old store or none. Rejects with StoreError: `ERR_STORE_LOCKED` when it is open, here or in another process;
-   * `ERR_STORE_IO` when files that are none of a store are in its directory, naming them, or the system refuses.
+   * `ERR_STORE_IO` when files that are none of a store are in its directory, naming them, or the system refuses. With
+   * OptionError for a place that is none.
    */
   async destroy(directory: StoreDirectory): Promise<void> {
     const dir = this.pathOf(directory)
-    const store = `${directory.group}/${directory.table}/${directory.partition}`
+    const store = storeName(directory)
     if (this.#stores.has(dir)) throw new StoreError('ERR_STORE_LOCKED', store, 'it is open: close it first')
     try {
       const lock = (): StoreLock => this.#lock(dir, store)

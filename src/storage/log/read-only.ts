@@ -6,7 +6,7 @@ import { assert } from '../../base/assert.ts'
 import { realRandom } from '../../base/real-random.ts'
 import type { Fs } from '../../base/fs.ts'
 import type { StoreRange } from '../contract.ts'
-import { storeNameOf } from '../directory.ts'
+import { checkPath, storeNameOf } from '../directory.ts'
 import { StoreError } from '../errors.ts'
 import { nodeFs } from '../node-fs.ts'
 import type { EntryCursor } from './cursor.ts'
@@ -106,9 +106,10 @@ export class ReadOnlyStore implements Disposable {
 
   /**
    * Looks at the store in a directory as it is now. Succeeds however damaged it is: see `info().faults`. Throws the system's
-   * error when the directory cannot be read.
+   * error when the directory cannot be read, OptionError for a path that is none.
    */
   static open(dir: string, options: ReadOnlyOptions = {}): ReadOnlyStore {
+    checkPath('ReadOnlyStore.open', dir)
     const fs = options.fs ?? nodeFs()
     const identity = processIdentity(realRandom, fs)
     return new ReadOnlyStore(StoreSurvey.take({ fs, dir, store: options.name ?? storeNameOf(dir), identity }))
