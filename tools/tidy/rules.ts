@@ -75,7 +75,7 @@ export const seams: readonly { readonly files: RegExp; readonly powers: readonly
   // Whether the process that left a lock behind still lives.
   { files: /^src\/storage\/log\/process-identity\.ts$/, powers: ['processes'] },
   // The thread that flushes and merges, and who starts it.
-  { files: /^src\/storage\/log\/worker(-pool|-messages)?\.ts$/, powers: ['workers'] },
+  { files: /^src\/storage\/log\/(millrace-storage-worker|worker-pool|worker-messages)\.ts$/, powers: ['workers'] },
   {
     files: /^src\/cli\//,
     powers: ['clock', 'timers', 'random', 'sockets', 'dns', 'files', 'processes', 'workers', 'asyncZlib', 'console'],

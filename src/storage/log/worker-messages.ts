@@ -11,6 +11,8 @@ import type { TableMeta } from './table-layout.ts'
 
 /** What a worker is started with. */
 export interface WorkerStart {
+  /** Also in the worker's file, in these words: its main side looks for them there, the worker for them here. */
+  readonly mark: 'millrace storage worker'
   readonly port: MessagePort
   /** One word: counts the messages of the worker, so that the main thread can wait for one without turning. */
   readonly signal: Int32Array

@@ -3,6 +3,7 @@
  * alive only while it has tasks, and ends with the engine. When it cannot be started, or dies, its tasks are lost and it
  * takes no more: their stores do the work themselves (in-worker.ts).
  */
+import { fileURLToPath } from 'node:url'
 import {
   MessageChannel,
   type MessagePort,
@@ -12,11 +13,19 @@ import {
 } from 'node:worker_threads'
 import { type Deferred, deferred } from '../../base/deferred.ts'
 import type { Scheduler, TimerHandle } from '../../base/scope.ts'
+import { nodeFs } from '../node-fs.ts'
+import { readSmallFile } from './small-file.ts'
 import type { Wait } from './wait.ts'
 import type { FlushMessage, FromWorker, MergeMessage, ToWorker, WorkerStart } from './worker-messages.ts'
 
 /** Milliseconds that a thread may take until it runs our code. */
 const longestStartMs = 10_000
+
+/** The worker's code; beside this file. */
+const workerFile = './millrace-storage-worker.js'
+const mark: WorkerStart['mark'] = 'millrace storage worker'
+/** The mark is in the first so many bytes of the file: as it is delivered it has 7000, but it may have been bundled itself. */
+const markedBytes = 2 ** 20
 
 /** What is heard of a task; `lost`: the thread has ended before the task did, and it can be relied on that it is gone. */
 export type TaskNews = FromWorker | { readonly kind: 'lost'; readonly task: number; readonly cause: unknown }
@@ -107,7 +116,7 @@ interface Thread {
 
 export interface WorkerPoolOptions {
   readonly scheduler: Scheduler
-  /** The worker's code. Default: worker.js beside this file. */
+  /** The worker's code. Default: millrace-storage-worker.js beside this file. */
   readonly url?: URL
   /** Milliseconds that it may take until it runs. Default 10 000. */
   readonly longestStartMs?: number
@@ -152,18 +161,20 @@ export class WorkerPool {
   }
 
   #startThread(): Thread {
+    // Where a bundler has made one file of everything, there is no such URL (this throws), or no such file.
+    const url = this.#options.url ?? new URL(workerFile, import.meta.url)
+    checkOurs(url)
     const { port1: port, port2 } = new MessageChannel()
     const signal = new Int32Array(new SharedArrayBuffer(4))
-    const workerData: WorkerStart = { port: port2, signal }
-    // Where a bundler has made one file of everything, there is no such URL (this throws), no such file, or another's.
-    const url = this.#options.url ?? new URL('./worker.js', import.meta.url)
+    const workerData: WorkerStart = { mark, port: port2, signal }
     // Flags of the process may not be meant for a worker, or load code that is not.
     const worker = new Worker(url, { workerData, transferList: [port2], execArgv: [], name: 'millrace storage' })
     const { promise: over, resolve } = deferred()
     let failure: unknown
-    const timer = this.#scheduler.setTimer(this.#options.longestStartMs ?? longestStartMs, () => {
+    const timeoutMs = this.#options.longestStartMs ?? longestStartMs
+    const timer = this.#scheduler.setTimer(timeoutMs, () => {
       if (Atomics.load(signal, 0) !== 0) return
-      failure = new Error(`${url.href} does not answer: it may be another program's file`)
+      failure = new Error(`${url.href} did not begin to work within ${timeoutMs} ms`)
       void worker.terminate()
     })
     const thread = { worker, port, signal, over, timer }
@@ -241,4 +252,12 @@ export class WorkerPool {
     thread.port.postMessage({ kind: 'end' } satisfies ToWorker)
     await thread.over
   }
+}
+
+/** Throws unless `url` is the worker's code: running another program's file might do anything. */
+function checkOurs(url: URL): void {
+  const bytes = readSmallFile(nodeFs(), fileURLToPath(url), markedBytes)
+  if (bytes === undefined) throw new Error(`ENOENT: there is no file ${url.href}`)
+  if (bytes.includes(mark)) return
+  throw new Error(`${url.href} is not the worker of millrace: it is another program's file, and is not run`)
 }

@@ -1,9 +1,9 @@
 /**
  * The worker's code is not where it should be, as after a bundler that makes one file of everything: the work is done in
- * slices, an event says why, and nothing hangs.
+ * slices, an event says why, nothing hangs, and nobody else's file is run in its place.
  */
 import { spawnSync } from 'node:child_process'
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -13,6 +13,7 @@ import { WorkerPool } from '../../../src/storage/log/worker-pool.ts'
 import { suite } from '../../support/suite.ts'
 
 const test = suite('log engine: no worker thread')
+const workerFile = 'millrace-storage-worker.js'
 const root = mkdtempSync(join(tmpdir(), 'millrace-no-worker-'))
 process.on('exit', () => rmSync(root, { recursive: true, force: true }))
 
@@ -50,8 +51,11 @@ function printed(name: string, change: (log: string) => void): string {
   return stdout
 }
 
+/** What tells the worker's file, also when it was minified. */
+const mark = "'millrace storage worker'"
+
 for (const [name, change, says] of [
-  ['there is no such file', (log) => rmSync(join(log, 'worker.js')), /ended \(Cannot find module .*worker\.js/],
+  ['there is no such file', (log) => rmSync(join(log, workerFile)), /ended \(ENOENT.*millrace-storage-worker\.js/],
   [
     'there is no URL of the code',
     (log) => {
@@ -60,8 +64,17 @@ for (const [name, change, says] of [
     },
     /ended \(Invalid URL/,
   ],
-  ['its code fails', (log) => writeFileSync(join(log, 'worker.js'), 'throw new Error("boom")'), /ended \(boom\)/],
-  ['it ends at once', (log) => writeFileSync(join(log, 'worker.js'), ''), /ended \(it ended with code 0\)/],
+  [
+    'its code fails',
+    (log) => writeFileSync(join(log, workerFile), `${mark}; throw new Error("boom")`),
+    /ended \(boom\)/,
+  ],
+  ['it ends at once', (log) => writeFileSync(join(log, workerFile), mark), /ended \(it ended with code 0\)/],
+  [
+    'a part that it needs is not there',
+    (log) => writeFileSync(join(log, workerFile), `import './nothing.js'; ${mark}`),
+    /ended \(Cannot find module .*nothing\.js/,
+  ],
 ] as const satisfies readonly [string, (log: string) => void, RegExp][]) {
   test(`${name}: the work goes on in slices`, () => {
     const [result = '', ...messages] = printed(name, change).trimEnd().split('\n')
@@ -75,10 +88,11 @@ for (const [name, change, says] of [
   })
 }
 
-test("another program's file of that name is not waited for", async () => {
-  const file = join(root, 'worker.mjs')
-  writeFileSync(file, 'setInterval(() => {}, 1000)')
-  const pool = new WorkerPool({ scheduler: realScheduler, url: pathToFileURL(file), longestStartMs: 200 })
+/** What becomes of a task of a pool whose code is the file `name` with this content. */
+async function lossWith(name: string, content: string, longestStartMs: number): Promise<string> {
+  const file = join(root, name)
+  writeFileSync(file, content)
+  const pool = new WorkerPool({ scheduler: realScheduler, url: pathToFileURL(file), longestStartMs })
   const files = { dir: root, store: 's', storeId: new Uint8Array(16), hashSeed: 1 }
   const limits = { tableBytes: 1, fanIn: 4 } as never
   const task = pool.start({
@@ -91,9 +105,38 @@ test("another program's file of that name is not waited for", async () => {
   await task.arrival.wait()
   const news = task.take()
   assert.is(news?.kind, 'lost')
-  assert.match(String((news as { cause?: unknown }).cause), /worker\.mjs does not answer: it may be another program's/)
   assert.not.ok(pool.isUsable)
   await pool.end()
+  return String((news as { cause?: unknown }).cause)
+}
+
+test("another program's file of that name is not run", async () => {
+  const ran = join(root, 'ran')
+  const run = `import { writeFileSync } from 'node:fs'\nwriteFileSync(${JSON.stringify(ran)}, '')\n`
+  for (const [name, content] of [
+    ['other.mjs', run],
+    ['empty.mjs', ''],
+    ['long.mjs', `${run}/*${'x'.repeat(2 ** 21)}*/ ${mark}`],
+  ] as const) {
+    const cause = await lossWith(name, content, 10_000)
+    assert.match(
+      cause,
+      new RegExp(`${name} is not the worker of millrace: it is another program's file, and is not run`),
+    )
+  }
+  assert.not.ok(existsSync(ran))
+})
+
+test('a worker that does not begin is not waited for', async () => {
+  const cause = await lossWith('stuck.mjs', `${mark}; setInterval(() => {}, 1000)`, 200)
+  assert.match(cause, /stuck\.mjs did not begin to work within 200 ms/)
+})
+
+test('the file of the worker, run as a program, says what it is', () => {
+  const file = join(import.meta.dirname, '../../../src/storage/log', workerFile)
+  const { stderr, status } = spawnSync(process.execPath, [file], { encoding: 'utf8' })
+  assert.is(status, 1)
+  assert.match(stderr, /this file is the worker thread of millrace's storage, and no program/)
 })
 
 test.run()

@@ -2,6 +2,9 @@
  * The worker thread of an engine: writes memtables into tables and merges tables, for all stores of the engine. It knows
  * nothing of versions and manifests; what it has written it hands over to the main thread, and forgets. Two tasks share the
  * thread in slices, so that a flush does not wait for a long merge. Loaded by worker-pool.ts, and by nobody else.
+ *
+ * Its name is one that no other program has: where a bundler has made one file of everything, what lies beside that file is
+ * looked for under this name.
  */
 import { workerData } from 'node:worker_threads'
 import { assert } from '../../base/assert.ts'
@@ -30,7 +33,11 @@ import {
   type WorkerStart,
 } from './worker-messages.ts'
 
-const { port, signal } = workerData as WorkerStart
+// By this text worker-pool.ts knows this file: it stands in no other, and is a part of the code, so that a minifier keeps it.
+const mark: WorkerStart['mark'] = 'millrace storage worker'
+const given = workerData as WorkerStart | null
+if (given?.mark !== mark) throw new Error("this file is the worker thread of millrace's storage, and no program")
+const { port, signal } = given
 /** Tables open at a time, beside those of the main thread. */
 const handles = new FileHandles(64)
 const fs = new RoomyFs(nodeFs(), handles)
