@@ -81,6 +81,8 @@ export class StoreCore {
   /** A memtable was frozen, or the tables have changed: there may be work. */
   onWork: () => void = () => {}
   onEvent: (event: StoreEvent) => void = () => {}
+  /** Nothing more may be written: what is under way must end. */
+  onPoison: () => void = () => {}
   /** Memtables were frozen or have gone. */
   onMemtables: () => void = () => {}
   #manifest: Manifest
@@ -344,7 +346,9 @@ export class StoreCore {
     if (!(error instanceof StoreError) || error.code !== 'ERR_STORE_POISONED') return false
     if (this.poison === undefined) {
       this.poison = error
+      this.tables.removals.stop()
       this.onEvent({ kind: 'failed', store: this.files.store, error })
+      this.onPoison()
     }
     return true
   }

@@ -91,6 +91,7 @@ export class Maintenance {
     const settings = { files, nextFile, limits }
     this.#background = pool === undefined ? new InSlices(settings) : new InWorker({ ...settings, pool, onLost })
     core.onWork = () => this.schedule()
+    core.onPoison = () => void this.cancel()
   }
 
   /** Starts what there is to do. */
@@ -358,9 +359,7 @@ export class Maintenance {
     const { store } = this.#core.files
     const error = cause instanceof StoreError ? cause : tableError(store, cause)
     this.#error = error
-    // Nothing more is written then: the other job would only come upon the same.
-    if (this.#core.poisonBy(error)) void this.cancel()
-    else this.#core.onEvent({ kind: 'failed', store, error })
+    if (!this.#core.poisonBy(error)) this.#core.onEvent({ kind: 'failed', store, error })
   }
 
   /** `before`: the flush of the memtable before, if it had not ended when this one began. */

@@ -10,6 +10,7 @@ export class Removals {
   readonly failed: (error: unknown) => void
   readonly #paths: string[] = []
   #running: Promise<void> | undefined
+  #isStopped = false
 
   constructor(fs: Fs, failed: (error: unknown) => void) {
     this.#fs = fs
@@ -18,8 +19,15 @@ export class Removals {
 
   /** The file goes soon. Nobody has it open. */
   remove(path: string): void {
+    if (this.#isStopped) return
     this.#paths.push(path)
     this.#running ??= this.#run()
+  }
+
+  /** The store may not be changed any more: nothing else goes. What stays is removed when it is opened next. */
+  stop(): void {
+    this.#isStopped = true
+    this.#paths.length = 0
   }
 
   /** Undefined when there is nothing to wait for; else it resolves when everything so far is gone, or told of. */

@@ -4,9 +4,11 @@
  */
 import * as assert from 'uvu/assert'
 import type { LogEngine, SyncPolicy } from '../../../src/storage/index.ts'
+import { lockName, tableName, unsyncedName } from '../../../src/storage/log/format.ts'
+import { seeManifest } from '../../../src/storage/log/manifest.ts'
 import { SeededRandom } from '../../sim/random.ts'
 import { type Bounds, Driver } from './driver.ts'
-import { FaultFs } from './fault-fs.ts'
+import { changing, FaultFs } from './fault-fs.ts'
 import { checkNoOrphans, contentOf } from './inspect.ts'
 import { directory, simEngine, storeDir } from './lives.ts'
 import { Oracle } from './oracle.ts'
@@ -52,11 +54,18 @@ async function failSync(start: Start, at: number, sync: SyncPolicy, random: Seed
   })
   const begins: Bounds = { kept: oracle.unit, durable: start.floor.unit, begun: oracle.unit }
   let failed = ''
-  const retried: string[] = []
+  const later: string[] = []
+  const named = new Set<string>()
   fault.before = ({ kind, path }) => {
-    if ((kind === 'sync' || kind === 'syncDir') && path === failed && isPoisoned)
-      retried.push(new Error(`${kind} ${path}`).stack ?? '')
+    if (!isPoisoned || !changing.includes(kind) || kind === 'open' || isOfClosing(path)) return
+    // A table that was being written counts nowhere; what was there once may count again.
+    if (kind === 'remove' && path.endsWith('.tbl') && !named.has(path)) return
+    later.push(new Error(`${kind} ${path}`).stack ?? '')
   }
+  fault.after = ({ kind, path }) => {
+    if (kind === 'write' && path.includes('/MANIFEST-')) for (const table of tablesNow(fs)) named.add(table)
+  }
+  for (const table of tablesNow(fs)) named.add(table)
   const set = fault.fail({
     kinds: ['sync', 'syncDir'],
     at,
@@ -86,15 +95,27 @@ async function failSync(start: Start, at: number, sync: SyncPolicy, random: Seed
     if (end.errors.length > 0) throw end.errors[0]!
     return false
   }
-  // A flush and a merge that are under way may come to the directory once more: what they wrote does not count any more.
-  const mayCome = failed === storeDir ? 2 : 0
-  if (!failed.endsWith('.tbl') && retried.length > mayCome)
-    throw new Error(`${failed}: a sync that failed is tried again: ${retried.join('\n')}`)
+  if (later.length > 0) throw new Error(`${failed}: the poisoned store is written: ${later.join('\n')}`)
+  assert.not.ok(fs.existsSync(`${storeDir}/${lockName}`), 'the lock was given back')
   fault.before = undefined
+  fault.after = undefined
   assert.ok((claimed ?? -1) <= end.bounds.begun)
   const unit = await goOn(engine, fs, start.floor.copy(), end.bounds, random)
   if (unit < end.bounds.durable) throw new Error(`behind ${unit}, but ${end.bounds.durable} was durable`)
   return true
+}
+
+/** Paths of the tables that the manifest names. */
+function tablesNow(fs: SimFs): string[] {
+  const seen = seeManifest({ fs, dir: storeDir, store: 's', now: () => 0 })
+  return [...(seen?.state.upper.flat() ?? []), ...(seen?.state.last ?? [])].map(
+    (number) => `${storeDir}/${tableName(number)}`,
+  )
+}
+
+/** Files that are made and removed by closing: they say nothing of what the store holds. */
+function isOfClosing(path: string): boolean {
+  return path === `${storeDir}/${lockName}` || path === `${storeDir}/${unsyncedName}`
 }
 
 function takesNothing(store: Driver['store']): boolean {
