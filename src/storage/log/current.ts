@@ -7,7 +7,7 @@ import { corrupt, currentName, manifestName, parseFileName, type StoreFiles } fr
 import { hasCode, readSmallFile } from './small-file.ts'
 
 /** What is needed to find, read and write a manifest; a StoreFiles has it all. */
-export type ManifestFiles = Pick<StoreFiles, 'fs' | 'dir' | 'store' | 'now'>
+export type ManifestFiles = Pick<StoreFiles, 'fs' | 'dir' | 'store' | 'now' | 'checkLock'>
 
 /** Longer than any CURRENT. */
 const readBytes = 64
@@ -43,7 +43,7 @@ export function readCurrent(files: ManifestFiles): number | undefined {
 
 /**
  * Makes manifest `fileNumber` the one that counts, durably: the manifest's entry in the directory first, so that CURRENT
- * never names a file that a power loss takes away. Throws the system's error; CURRENT then names the old or the new one.
+ * never names a file that a power loss takes away. Throws the system's error, or StoreError when the lock was lost; CURRENT then names the old or the new one.
  */
 export function writeCurrent(files: ManifestFiles, fileNumber: number): void {
   const { fs, dir } = files
@@ -58,6 +58,7 @@ export function writeCurrent(files: ManifestFiles, fileNumber: number): void {
     file.closeSync()
   }
   fs.syncDirSync(dir)
+  files.checkLock?.()
   fs.renameSync(temporary, `${dir}/${currentName}`)
   fs.syncDirSync(dir)
 }

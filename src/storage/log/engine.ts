@@ -224,13 +224,14 @@ export class LogEngine implements StorageEngine {
     }
   }
 
-  #lock(dir: string, name: string): StoreLock {
-    return StoreLock.acquire(this.#fs, `${dir}/${lockName}`, name, processIdentity(this.#random, this.#fs))
+  #lock(dir: string, name: string, roomy = this.#fs): StoreLock {
+    return StoreLock.acquire(this.#fs, `${dir}/${lockName}`, name, processIdentity(this.#random, this.#fs), roomy)
   }
 
   #open(dir: string, name: string): LogStore {
     const wasClosed = this.#makeDir(dir)
-    const lock = this.#lock(dir, name)
+    const fs = new RoomyFs(this.#fs, this.#handles)
+    const lock = this.#lock(dir, name, fs)
     try {
       const onEvent = (event: StoreEvent): void => this.#options.onEvent?.(event)
       const onLeftover = (cause: unknown): void => {
@@ -246,13 +247,13 @@ export class LogEngine implements StorageEngine {
         })
       }
       const parts = recover({
-        fs: new RoomyFs(this.#fs, this.#handles),
+        fs,
         dir,
         store: name,
         random: this.#random,
         now: () => this.#scheduler.now(),
         durableBytes: this.#durable.get(dir) ?? new Map(),
-        isSuspect: this.#suspects.has(dir),
+        isSuspect: this.#suspects.has(dir) || lock.mayHaveRival,
         wasClosed,
         memory: this.#budget.tables,
         handles: this.#handles,

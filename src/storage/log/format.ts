@@ -50,6 +50,8 @@ export interface StoreFiles {
   readonly memory?: TableMemory | undefined
   /** How many tables may be open, shared with other stores; undefined: all. */
   readonly handles?: FileHandles | undefined
+  /** Throws StoreError when the directory's lock was lost; undefined: whoever has these files has no lock, and changes no names. */
+  readonly checkLock?: (() => void) | undefined
   /** Wall clock, milliseconds. */
   now(): number
 }

@@ -135,8 +135,10 @@ export class InWorker implements Background {
 
   /** What stays behind is removed when the store is opened next. */
   #removeTable(number: number): void {
-    const { fs, dir } = this.#settings.files
+    const { fs, dir, checkLock } = this.#settings.files
     try {
+      // A number that the worker has not come to may be that of another owner's table.
+      checkLock?.()
       fs.removeSync(`${dir}/${tableName(number)}`)
     } catch {
       // See above.

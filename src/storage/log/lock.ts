@@ -1,15 +1,17 @@
 /**
  * The lock of a store's directory: a file LOCK that says who has it open. Node has no flock, so a lock that its holder
  * left behind is told by asking whether that process still lives, and is taken over. Two that take it over at once end
- * with one holder, as renaming is atomic. If a holder is ever wrongly taken for dead (another container that shares the
- * directory but not the process numbers; directories shared between machines are not supported) it finds out by
- * `check()`, which is why nothing that others would build on is written without one.
+ * with one holder, as renaming is atomic. Of a holder on another machine, or in another container, nobody can say whether it
+ * lives: its lock is taken over as well (a container that was started elsewhere must find its tables), but whoever does so
+ * makes all files anew that such a holder may be writing (`mayHaveRival`). And a holder that lost its lock finds out by
+ * `check()`: before everything by which it would change names in the directory, and before it says that something is durable.
  *
  * Owns: LOCK while it is held, and the two sets below, which know the locks of this thread.
  */
 import type { Fs } from '../../base/fs.ts'
 import { StoreError } from '../errors.ts'
 import { lockName } from './format.ts'
+import { isTooMany, tooManyRemedy } from './handles.ts'
 import type { LockOwner, ProcessIdentity } from './process-identity.ts'
 import { hasCode, readSmallFile } from './small-file.ts'
 
@@ -29,47 +31,64 @@ export type Found = LockOwner | 'unfinished' | undefined
 /** A lock that is held. */
 export class StoreLock {
   readonly #fs: Fs
+  readonly #roomy: Fs
   readonly #path: string
   readonly #store: string
   readonly #nonce: string
+  /** Whoever had it before may be alive, and not know yet that it is ours now. */
+  readonly mayHaveRival: boolean
   #released = false
 
-  private constructor(fs: Fs, path: string, store: string, nonce: string) {
+  private constructor(fs: Fs, roomy: Fs, path: string, store: string, nonce: string, mayHaveRival: boolean) {
     this.#fs = fs
+    this.#roomy = roomy
     this.#path = path
     this.#store = store
     this.#nonce = nonce
+    this.mayHaveRival = mayHaveRival
   }
 
   /**
    * Takes the lock `path`, whose directory exists, for `identity`. Throws StoreError ERR_STORE_LOCKED, which says who holds
-   * it, or the system's error.
+   * it, or the system's error. `roomy`: for looking at it later, the same files where more can be opened.
    */
-  static acquire(fs: Fs, path: string, store: string, identity: ProcessIdentity): StoreLock {
+  static acquire(fs: Fs, path: string, store: string, identity: ProcessIdentity, roomy = fs): StoreLock {
     const held = locked.get(fs) ?? new Map<string, string>()
     locked.set(fs, held)
     if (held.has(path))
       throw lockedError(store, path, 'it is open already in this process: use that store, or close it first')
+    let mayHaveRival: boolean
     try {
-      take(fs, path, store, identity)
+      mayHaveRival = take(fs, path, store, identity)
     } catch (error) {
       abandon(fs, path, identity.nonce)
       throw error
     }
     held.set(path, identity.nonce)
-    return new StoreLock(fs, path, store, identity.nonce)
+    return new StoreLock(fs, roomy, path, store, identity.nonce, mayHaveRival)
   }
 
   /**
-   * Throws StoreError ERR_STORE_POISONED when the lock is not ours any more: somebody took it over, or removed the file.
-   * To be called before every write that changes which files count. Also throws the system's error when it cannot look.
+   * Throws StoreError ERR_STORE_POISONED when the lock is not ours any more: somebody took it over, or removed the file;
+   * ERR_STORE_IO when it cannot look. To be called before everything that changes which files count.
    */
   check(): void {
-    const found = this.#released ? undefined : readRecord(this.#fs, this.#path)
+    const found = this.#released ? undefined : this.#look()
     if (found !== undefined && found !== 'unfinished' && found.nonce === this.#nonce) return
     const who = found === undefined || found === 'unfinished' ? 'nobody' : `process ${found.pid} on ${found.host}`
     const text = `the lock ${this.#path} was lost: now ${who} has it. This store may not be written any more; close it`
     throw new StoreError('ERR_STORE_POISONED', this.#store, text, undefined, { file: lockName })
+  }
+
+  #look(): Found {
+    try {
+      return readRecord(this.#roomy, this.#path)
+    } catch (cause) {
+      const { code = String(cause) } = cause as { readonly code?: string }
+      const remedy = isTooMany(cause) ? `: ${tooManyRemedy}` : ''
+      const text = `its lock cannot be read (${code})${remedy}, so that it is not known whether it is still ours. Nothing has changed`
+      throw new StoreError('ERR_STORE_IO', this.#store, text, cause, { file: lockName })
+    }
   }
 
   /**
@@ -88,19 +107,29 @@ export class StoreLock {
   }
 }
 
-/** Makes LOCK ours. Throws StoreError ERR_STORE_LOCKED or the system's error; a LOCK of ours may be there then. */
-function take(fs: Fs, path: string, store: string, identity: ProcessIdentity): void {
+/**
+ * Makes LOCK ours. True: whoever had it may be alive. Throws StoreError ERR_STORE_LOCKED or the system's error; a LOCK of ours
+ * may be there then.
+ */
+function take(fs: Fs, path: string, store: string, identity: ProcessIdentity): boolean {
   const record = encodeRecord(identity)
+  let mayHaveRival = false
   for (let attempt = 0; attempt < maxAttempts; attempt++) {
     const found = readRecord(fs, path)
     if (found === undefined) {
       // It is looked at again: somebody may have taken the file for a dead one's before the record was in it.
       create(fs, path, record)
     } else if (found !== 'unfinished' && found.nonce === identity.nonce) {
-      return
-    } else if (found === 'unfinished' || abandoned.has(found.nonce) || isStale(found, identity)) {
+      return mayHaveRival
+    } else if (found === 'unfinished' || abandoned.has(found.nonce)) {
       takeAway(fs, path, found, identity.nonce)
     } else {
+      const state = holderState(found, identity)
+      if (state !== 'alive') {
+        mayHaveRival ||= state === 'unknown'
+        takeAway(fs, path, found, identity.nonce)
+        continue
+      }
       throw lockedError(store, path, holderText(found, identity, path))
     }
   }
@@ -133,17 +162,24 @@ function removeOwn(fs: Fs, path: string, nonce: string): void {
   if (isRecord(found) && found.nonce === nonce) fs.removeSync(path)
 }
 
+/** What is known of the holder of a lock. `unknown`: it is on another machine or in another container, or it died there. */
+export type HolderState = 'alive' | 'gone' | 'unknown'
+
 /**
- * Whether the holder of a lock is gone. One of another boot is, or one whose number no process has, or a process that
- * started at another time. One of another machine can only be told by its boot.
+ * Whether the holder of a lock is gone. It is if no process has its number, or one that started at another time; but if its
+ * process numbers are not ours, these mean nothing. One of another boot is gone, or on another machine. Where boots are
+ * unknown, one of another machine is taken to be alive.
  */
-export function isStale(owner: LockOwner, self: ProcessIdentity): boolean {
+export function holderState(owner: LockOwner, self: ProcessIdentity): HolderState {
   if (owner.bootId !== '' && self.bootId !== '') {
-    if (owner.bootId !== self.bootId) return true
-  } else if (owner.host !== self.host) return false
+    if (owner.bootId !== self.bootId) return 'unknown'
+  } else if (owner.host !== self.host) return 'alive'
   const startTime = self.startTimeOf(owner.pid)
-  if (startTime === undefined) return true
-  return startTime !== '' && owner.startTime !== '' && startTime !== owner.startTime
+  const isIt = startTime !== undefined && (startTime === '' || owner.startTime === '' || startTime === owner.startTime)
+  if (isIt) return 'alive'
+  const isOurs =
+    owner.initTime === '' || self.initTime === '' ? owner.host === self.host : owner.initTime === self.initTime
+  return isOurs ? 'gone' : 'unknown'
 }
 
 /** Makes the file of a lock unless there is one. */
@@ -192,23 +228,25 @@ function isRecord(found: Found): found is LockOwner {
   return typeof found === 'object'
 }
 
-function encodeRecord({ pid, host, bootId, startTime, nonce }: LockOwner): Buffer {
-  return Buffer.from(`${JSON.stringify({ pid, host, bootId, startTime, nonce })}\n`)
+function encodeRecord({ pid, host, bootId, startTime, initTime, nonce }: LockOwner): Buffer {
+  return Buffer.from(`${JSON.stringify({ pid, host, bootId, startTime, initTime, nonce })}\n`)
 }
 
 /**
- * Who has the lock `path`, or had it when it died (see `isStale`); undefined when there is none. Throws the system's
+ * Who has the lock `path`, or had it when it died (see `holderState`); undefined when there is none. Throws the system's
  * error.
  */
 export function readRecord(fs: Fs, path: string): Found {
   const bytes = readSmallFile(fs, path, readBytes)
   if (bytes === undefined) return undefined
   try {
-    const { pid, host, bootId, startTime, nonce } = JSON.parse(bytes.toString()) as Record<string, unknown>
+    const record = JSON.parse(bytes.toString()) as Record<string, unknown>
+    // Locks of earlier releases have none.
+    const { pid, host, bootId, startTime, initTime = '', nonce } = record
     if (typeof pid !== 'number' || !Number.isSafeInteger(pid) || pid < 1) return 'unfinished'
     if (typeof host !== 'string' || typeof bootId !== 'string') return 'unfinished'
-    if (typeof startTime !== 'string' || typeof nonce !== 'string') return 'unfinished'
-    return { pid, host, bootId, startTime, nonce }
+    if (typeof startTime !== 'string' || typeof initTime !== 'string' || typeof nonce !== 'string') return 'unfinished'
+    return { pid, host, bootId, startTime, initTime, nonce }
   } catch {
     return 'unfinished'
   }

@@ -3,7 +3,7 @@ import type { FileHandle } from '../../base/fs.ts'
 import { StoreError } from '../errors.ts'
 import { FileSync } from './file-sync.ts'
 import { isTooMany, tooManyRemedy } from './handles.ts'
-import { crcSeed, encodeFileHeader, fileHeaderBytes, logName, type StoreFiles } from './format.ts'
+import { corrupt, crcSeed, encodeFileHeader, fileHeaderBytes, logName, type StoreFiles } from './format.ts'
 
 /** The error of a write or sync that failed, naming the file. Only a full disk is worth trying again. */
 export function writeError(store: string, file: string, what: string, cause: unknown): StoreError {
@@ -75,11 +75,13 @@ export class LogFile {
     return Math.max(this.durable, this.#resumed)
   }
 
-  /** A new log with its header. Throws StoreError; no file is left then. */
+  /** A new log with its header, if the lock is ours still. Throws StoreError; no file is left then. */
   static create(files: StoreFiles, number: number, header: Buffer): LogFile {
     const path = `${files.dir}/${logName(number)}`
     let file: FileHandle | undefined
     try {
+      // Another owner's logs are numbered as ours would be, and read together.
+      files.checkLock?.()
       file = files.fs.openSync(path, 'createNew')
       file.writeSync(header, 0, header.length, 0)
       return new LogFile(files, number, file, header.length, 0)
@@ -96,14 +98,21 @@ export class LogFile {
 
   /**
    * Goes on writing a log that was recovered, behind its first `size` bytes; what is behind them is cut off. `isSuspect`:
-   * these may be in memory only, though a sync would say that all is well: they are written again. `isClosed`: its writer has
-   * closed it and nothing depends on whether it is durable, which it is after the first sync.
+   * these may be in memory only, though a sync would say that all is well, or somebody may be writing them still: they are put
+   * into a new file in its place. `isClosed`: its writer has closed it and nothing depends on whether it is durable, which it is
+   * after the first sync.
    */
   static resume(files: StoreFiles, number: number, size: number, isSuspect = false, isClosed = false): LogFile {
-    const path = `${files.dir}/${logName(number)}`
-    const file = files.fs.openSync(path, 'create')
+    if (isSuspect) {
+      try {
+        return new LogFile(files, number, remade(files, number, size), size, size)
+      } catch (error) {
+        throw writeError(files.store, logName(number), 'making a copy', error)
+      }
+    }
+    const file = files.fs.openSync(`${files.dir}/${logName(number)}`, 'create')
     try {
-      if (isClosed && !isSuspect && file.sizeSync() === size) {
+      if (isClosed && file.sizeSync() === size) {
         const log = new LogFile(files, number, file, size, 0)
         log.#resumed = size
         return log
@@ -111,10 +120,6 @@ export class LogFile {
       // Durably, before anything is written there: an old frame must not follow a new one. What is left may never have
       // been synced either, when its writer was killed.
       if (file.sizeSync() !== size) file.truncateSync(size)
-      if (isSuspect) {
-        const bytes = Buffer.allocUnsafeSlow(size)
-        file.writeSync(bytes, 0, file.readSync(bytes, 0, size, 0), 0)
-      }
       file.syncSync()
       return new LogFile(files, number, file, size, size)
     } catch (error) {
@@ -189,6 +194,33 @@ export function syncError(store: string, file: string, cause: unknown): StoreErr
     `${file} could not be made durable (${code ?? String(cause)}): nothing more is written. ` +
     'Reads still work. Close the store and open it again: it goes on from what is durable'
   return new StoreError('ERR_STORE_POISONED', store, text, cause, { file })
+}
+
+/** The first `size` bytes of a log in another file, which takes its place, durably. Throws the system's error. */
+function remade(files: StoreFiles, number: number, size: number): FileHandle {
+  const { fs, dir } = files
+  const path = `${dir}/${logName(number)}`
+  const bytes = Buffer.allocUnsafeSlow(size)
+  const old = fs.openSync(path, 'read')
+  try {
+    const got = old.readSync(bytes, 0, size, 0)
+    if (got < size) throw corrupt(files.store, logName(number), got, `it ends there, but had ${size} bytes just now`)
+  } finally {
+    old.closeSync()
+  }
+  const temporary = `${path}.tmp`
+  const file = fs.openSync(temporary, 'create')
+  try {
+    file.truncateSync(0)
+    file.writeSync(bytes, 0, size, 0)
+    file.syncSync()
+    fs.renameSync(temporary, path)
+    fs.syncDirSync(dir)
+    return file
+  } catch (error) {
+    discard(files, file, temporary)
+    throw error
+  }
 }
 
 /** A file that came to nothing. If it stays, it holds no batch, and the next opening removes it. */

@@ -140,7 +140,7 @@ export class Manifest {
   /**
    * Writes a manifest with one state and makes it the one that counts; both are durable on return. In a new directory it
    * is the first file to be made: logs and tables without CURRENT are taken for a damaged store. A file of this name that
-   * somebody left who died while making it is written over. Throws the system's error.
+   * somebody left who died while making it is written over. Throws the system's error, or StoreError when the lock was lost.
    */
   static create(files: ManifestFiles, fileNumber: number, state: ManifestState): Manifest {
     const { fs, dir } = files
@@ -151,6 +151,7 @@ export class Manifest {
     const createdMs = Math.max(0, Math.floor(files.now()))
     const bytes = Buffer.concat([encodeFileHeader('manifest', { storeId, fileNumber, createdMs }), frame])
     assert(readCurrent(files) !== fileNumber, 'a manifest is made under the number of the one that counts')
+    files.checkLock?.()
     const file = fs.openSync(path, 'create')
     try {
       file.truncateSync(0)

@@ -17,6 +17,11 @@ export interface LockOwner {
   readonly bootId: string
   /** When the process started, in the kernel's own units; empty when unknown. */
   readonly startTime: string
+  /**
+   * When process 1 started, as this process sees it: containers of a machine have process numbers, and a process 1, of their
+   * own. Empty when unknown.
+   */
+  readonly initTime: string
   /** Drawn for one lock; small letters only. */
   readonly nonce: string
 }
@@ -54,6 +59,7 @@ export function processIdentity(random: Random, fs: Fs = nodeFs()): ProcessIdent
     host: hostname(),
     bootId: read('/proc/sys/kernel/random/boot_id').trim(),
     startTime: startTimeOf(process.pid) ?? '',
+    initTime: startTimeOf(1) ?? '',
     nonce: letters(random.bytes(16)),
     startTimeOf,
   }

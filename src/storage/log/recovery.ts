@@ -25,7 +25,10 @@ export interface RecoverySettings {
   now(): number
   /** Of files whose last sync failed in this process: how much of each may be believed. */
   readonly durableBytes: ReadonlyMap<string, number>
-  /** The last attempt of this process failed: what can be read may not be durable, whatever a sync says. It is written anew. */
+  /**
+   * The last attempt of this process failed: what can be read may not be durable, whatever a sync says. Or somebody may be
+   * writing it still who does not know that the lock is ours. Manifest and logs are made anew.
+   */
   readonly isSuspect: boolean
   /** The last owner has given back its lock: it did not die, and if it left something that is not durable it said so. */
   readonly wasClosed: boolean
@@ -42,15 +45,17 @@ export interface RecoverySettings {
 /** Opens the store in an existing, locked directory; makes it if the directory is empty. Throws StoreError or the system's error. */
 export function recover(settings: RecoverySettings): CoreParts {
   const { fs, dir, store, now } = settings
-  const opened = Manifest.open({ fs, dir, store, now }) ?? create(settings)
+  const checkLock = (): void => settings.checkLock()
+  const opened = Manifest.open({ fs, dir, store, now, checkLock }) ?? create(settings)
   const { state } = opened
-  // After a failed sync nobody knows what of the manifest is durable: a new one is.
+  // After a failed sync nobody knows what of the manifest is durable: a new one is. And nobody else has it open.
   const manifest = settings.isSuspect ? renewed(opened.manifest, state, freeNumber(settings, state)) : opened.manifest
   const files: StoreFiles = {
     fs,
     dir,
     store,
     now,
+    checkLock,
     storeId: Buffer.from(state.storeId, 'hex'),
     hashSeed: state.hashSeed,
     memory: settings.memory,
@@ -68,7 +73,7 @@ export function recover(settings: RecoverySettings): CoreParts {
     const isRepaired = replay.stop !== undefined || opened.droppedBytes > 0
     const isDurable =
       !settings.wasClosed || settings.isSuspect || isRepaired || leftovers.some(({ counted }) => counted)
-    settings.checkLock()
+    checkLock()
     if (isDurable && manifest.durableLength < manifest.byteLength) manifest.synced.block()
     parts = resumeLogs(files, settings, replay, !isDurable)
     dropTail(opened, manifest, settings)
@@ -117,7 +122,7 @@ function freeNumber({ fs, dir }: RecoverySettings, state: ManifestState): number
   return Math.max(state.nextFile, ...numbers.filter(Number.isSafeInteger).map((number) => number + 1))
 }
 
-function create({ fs, dir, store, now, random }: RecoverySettings): OpenedManifest {
+function create({ fs, dir, store, now, random, checkLock }: RecoverySettings): OpenedManifest {
   const state: ManifestState = {
     storeId: random.bytes(16).toString('hex'),
     hashSeed: random.bytes(4).readInt32LE(0),
@@ -128,7 +133,7 @@ function create({ fs, dir, store, now, random }: RecoverySettings): OpenedManife
     upper: [],
     last: [],
   }
-  return { manifest: Manifest.create({ fs, dir, store, now }, 1, state), state, droppedBytes: 0 }
+  return { manifest: Manifest.create({ fs, dir, store, now, checkLock }, 1, state), state, droppedBytes: 0 }
 }
 
 /** Reads the logs that count. */

@@ -2,18 +2,18 @@
  * Removing files that no version has any more, one after the other and without blocking: the system takes milliseconds to
  * give back the room of a large one. Owns the queue; a store waits for it before it gives its lock away.
  */
-import type { Fs } from '../../base/fs.ts'
+import type { StoreFiles } from './format.ts'
 
 export class Removals {
-  readonly #fs: Fs
+  readonly #files: Pick<StoreFiles, 'fs' | 'checkLock'>
   /** To be told of a file that stays; the next opening of its store tries again. */
   readonly failed: (error: unknown) => void
   readonly #paths: string[] = []
   #running: Promise<void> | undefined
   #isStopped = false
 
-  constructor(fs: Fs, failed: (error: unknown) => void) {
-    this.#fs = fs
+  constructor(files: Pick<StoreFiles, 'fs' | 'checkLock'>, failed: (error: unknown) => void) {
+    this.#files = files
     this.failed = failed
   }
 
@@ -38,7 +38,9 @@ export class Removals {
   async #run(): Promise<void> {
     for (let path = this.#paths.shift(); path !== undefined; path = this.#paths.shift()) {
       try {
-        await this.#fs.remove(path)
+        // It may be a long time since the manifest was written that does without it, and another owner's may name it.
+        this.#files.checkLock?.()
+        await this.#files.fs.remove(path)
       } catch (error) {
         this.failed(error)
       }

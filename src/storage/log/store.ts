@@ -386,6 +386,7 @@ export class LogStore implements Store {
 
   #syncNow(): void {
     const { checkpoint } = this.#core
+    this.#checkOwner()
     this.#core.syncSync()
     if (!this.#core.hasLoaded) this.#durable = checkpoint
   }
@@ -403,6 +404,7 @@ export class LogStore implements Store {
     const core = this.#core
     core.checkWritable()
     this.#group.close()
+    this.#checkOwner()
     const { checkpoint } = core
     const clears = this.#clears
     if (this.#load === undefined && core.hasLoaded) await this.#maintenance.flushAll()
@@ -454,22 +456,20 @@ export class LogStore implements Store {
     this.#checkNoLoad()
     this.#checkBatchEmpty('clear')
     this.#group.close()
-    this.#checkLock()
+    this.#settings.lock.check()
     void this.#maintenance.cancel()
     this.#core.clear()
     this.#clears += 1
     this.#durable = undefined
   }
 
-  /** Throws StoreError when the lock was lost, or nobody can say. */
-  #checkLock(): void {
+  /** Before something is called durable: throws StoreError when the lock was lost, so that what we write counts no more. */
+  #checkOwner(): void {
     try {
       this.#settings.lock.check()
     } catch (error) {
-      if (error instanceof StoreError) throw error
-      const { code = String(error) } = error as { readonly code?: string }
-      const text = `its lock cannot be read (${code}), so that it is not known whether it is still ours. Nothing has changed`
-      throw new StoreError('ERR_STORE_IO', this.name, text, error)
+      if (this.#core.poisonBy(error)) throw error
+      // Nobody can say. Then it was ours when it was looked at last, and what is written is better durable.
     }
   }
 

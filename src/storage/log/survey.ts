@@ -7,7 +7,7 @@
 import type { FileHandle, Fs } from '../../base/fs.ts'
 import { StoreError } from '../errors.ts'
 import { corrupt, currentName, damageOf, lockName, logName, type StoreFiles, tableName } from './format.ts'
-import { isStale, readRecord } from './lock.ts'
+import { holderState, readRecord } from './lock.ts'
 import { type SeenManifest, seeManifest } from './manifest.ts'
 import type { LockOwner, ProcessIdentity } from './process-identity.ts'
 import { logNumbers, Replay } from './replay.ts'
@@ -92,7 +92,7 @@ export class StoreSurvey {
     this.place = place
     this.errors = errors
     const holder = attempt(lockName, () => readRecord(fs, `${dir}/${lockName}`))
-    this.owner = typeof holder === 'object' && !isStale(holder, identity) ? holder : undefined
+    this.owner = typeof holder === 'object' && holderState(holder, identity) === 'alive' ? holder : undefined
     this.manifest = attempt(currentName, () => {
       const seen = seeManifest(this.#manifestFiles)
       if (seen === undefined) throw corrupt(store, currentName, 0, 'it is missing')

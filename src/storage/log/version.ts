@@ -27,7 +27,7 @@ export class TableSet {
   /** `onLeftover` is told when a file could not be removed; it is tried again when the store is opened next. */
   constructor(files: StoreFiles, onLeftover: (error: unknown) => void) {
     this.#files = files
-    this.removals = new Removals(files.fs, onLeftover)
+    this.removals = new Removals(files, onLeftover)
   }
 
   /** A version of these runs. Opens tables that are not open; throws StoreError, and then has changed nothing. */

@@ -13,8 +13,8 @@ export const storeId = '000102030405060708090a0b0c0d0e0f'
 export const path = (number: number): string => `${dir}/${manifestName(number)}`
 export const current = `${dir}/CURRENT`
 
-export function filesOf(fs: Fs): ManifestFiles {
-  return { fs, dir, store: 'g/t/0', now: () => 1_700_000_000_000 }
+export function filesOf(fs: Fs, checkLock?: () => void): ManifestFiles {
+  return { fs, dir, store: 'g/t/0', now: () => 1_700_000_000_000, checkLock }
 }
 
 /** State number `i` of a store's life; each differs from the others in every part that may change. */
