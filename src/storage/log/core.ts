@@ -16,8 +16,9 @@ import { Estimator, visibleNow } from './estimate.ts'
 import type { StoreEvent } from './events.ts'
 import { manifestName, type StoreFiles } from './format.ts'
 import { sealFrame } from './frame.ts'
+import { isTooMany } from './handles.ts'
 import { hashOf } from './key-hash.ts'
-import { LogFile, logHeaderBytes, syncError, writeError } from './log-file.ts'
+import { laterError, LogFile, logHeaderBytes, syncError, writeError } from './log-file.ts'
 import type { Manifest } from './manifest.ts'
 import type { ManifestState } from './manifest-state.ts'
 import { firstMemtableBytes, Memtable } from './memtable.ts'
@@ -398,7 +399,7 @@ export class StoreCore {
       // The logs go on from what the manifest says.
       if (!this.#isDurable) {
         await this.#manifest.synced.wait().catch((error: unknown) => {
-          throw this.manifestFailed(error)
+          throw isTooMany(error) ? laterError(this.files.store, 'the manifest', error) : this.manifestFailed(error)
         })
       }
       this.#isDurable = true

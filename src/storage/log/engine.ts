@@ -14,7 +14,7 @@ import { MemoryBudget, type MemoryStats } from './budget.ts'
 import { type CoreParts, StoreCore } from './core.ts'
 import { destroyStore } from './destroy.ts'
 import type { StoreEvent } from './events.ts'
-import { checkByteOrder, currentName, lockName } from './format.ts'
+import { checkByteOrder, currentName, lockName, wallMsOf } from './format.ts'
 import { FileHandles, RoomyFs, tooManyRemedy } from './handles.ts'
 import { JobRunner, type JobStats } from './jobs.ts'
 import { StoreLock } from './lock.ts'
@@ -251,7 +251,7 @@ export class LogEngine implements StorageEngine {
         dir,
         store: name,
         random: this.#random,
-        now: () => this.#scheduler.now(),
+        now: () => wallMsOf(this.#scheduler.now()),
         durableBytes: this.#durable.get(dir) ?? new Map(),
         isSuspect: this.#suspects.has(dir) || lock.mayHaveRival,
         wasClosed,

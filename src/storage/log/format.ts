@@ -52,7 +52,7 @@ export interface StoreFiles {
   readonly handles?: FileHandles | undefined
   /** Throws StoreError when the directory's lock was lost; undefined: whoever has these files has no lock, and changes no names. */
   readonly checkLock?: (() => void) | undefined
-  /** Wall clock, milliseconds. */
+  /** Wall clock, as `wallMsOf` makes it. */
   now(): number
 }
 
@@ -66,6 +66,11 @@ export function checkByteOrder(store: string, one = new Uint8Array(new Uint16Arr
     'this machine keeps numbers with their highest byte first (big-endian), but stores have the lowest first. ' +
     'Use a little-endian machine (x86-64, arm64), or the memory engine'
   throw new StoreError('ERR_STORE_VERSION', store, text)
+}
+
+/** A wall clock as files have it: whole milliseconds from 1970 on. What is no such time is 0. */
+export function wallMsOf(now: number): number {
+  return now >= 0 && now <= Number.MAX_SAFE_INTEGER ? Math.floor(now) : 0
 }
 
 /** `bytes` rounded up to a multiple of 8: everything in a file begins at one. */

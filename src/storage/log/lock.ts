@@ -82,7 +82,7 @@ export class StoreLock {
 
   #look(): Found {
     try {
-      return readRecord(this.#roomy, this.#path)
+      return ownRecord(this.#roomy, this.#path)
     } catch (cause) {
       const { code = String(cause) } = cause as { readonly code?: string }
       const remedy = isTooMany(cause) ? `: ${tooManyRemedy}` : ''
@@ -115,7 +115,7 @@ function take(fs: Fs, path: string, store: string, identity: ProcessIdentity): b
   const record = encodeRecord(identity)
   let mayHaveRival = false
   for (let attempt = 0; attempt < maxAttempts; attempt++) {
-    const found = readRecord(fs, path)
+    const found = readForeign(fs, path, store)
     if (found === undefined) {
       // It is looked at again: somebody may have taken the file for a dead one's before the record was in it.
       create(fs, path, record)
@@ -158,7 +158,7 @@ function abandon(fs: Fs, path: string, nonce: string): void {
 
 /** Removes LOCK if it is ours. Throws the system's error. */
 function removeOwn(fs: Fs, path: string, nonce: string): void {
-  const found = readRecord(fs, path)
+  const found = ownRecord(fs, path)
   if (isRecord(found) && found.nonce === nonce) fs.removeSync(path)
 }
 
@@ -249,6 +249,27 @@ export function readRecord(fs: Fs, path: string): Found {
     return { pid, host, bootId, startTime, initTime, nonce }
   } catch {
     return 'unfinished'
+  }
+}
+
+/** What is in the place of a lock that we have taken: when that is no file any more, ours is gone. Throws the system's error. */
+function ownRecord(fs: Fs, path: string): Found {
+  try {
+    return readRecord(fs, path)
+  } catch (error) {
+    if (hasCode(error, 'ENOTDIR') || hasCode(error, 'EISDIR')) return undefined
+    throw error
+  }
+}
+
+/** What is in the place of a lock that we want. Throws StoreError ERR_STORE_IO for a directory, or the system's error. */
+function readForeign(fs: Fs, path: string, store: string): Found {
+  try {
+    return readRecord(fs, path)
+  } catch (error) {
+    if (!hasCode(error, 'EISDIR')) throw error
+    const text = `${path} is a directory, but must be the file that says who has the store open: remove it`
+    throw new StoreError('ERR_STORE_IO', store, text, error, { file: lockName })
   }
 }
 

@@ -167,6 +167,7 @@ export class LogFile {
       await this.#sync.upTo(this.size)
       this.#syncName()
     } catch (error) {
+      if (isTooMany(error)) throw laterError(this.#files.store, this.name, error)
       throw syncError(this.#files.store, this.name, error)
     }
     this.syncs += 1
@@ -185,6 +186,13 @@ export class LogFile {
   get path(): string {
     return `${this.#files.dir}/${this.name}`
   }
+}
+
+/** What was to be synced could not even be opened: that is no failed sync, and may be tried again. */
+export function laterError(store: string, file: string, cause: unknown): StoreError {
+  const { code } = cause as { readonly code?: string }
+  const text = `${file} is not durable yet (${code}): ${tooManyRemedy}. Nothing is lost, and it is tried again`
+  return new StoreError('ERR_STORE_IO', store, text, cause, { file })
 }
 
 /** A sync that failed is never tried again: the system may have dropped the pages and say that all is well next time. */

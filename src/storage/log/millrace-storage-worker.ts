@@ -12,7 +12,7 @@ import { type Deferred, deferred } from '../../base/deferred.ts'
 import { realScheduler } from '../../base/real-scheduler.ts'
 import { nodeFs } from '../node-fs.ts'
 import { writeMemtable } from './background.ts'
-import type { StoreFiles } from './format.ts'
+import { type StoreFiles, wallMsOf } from './format.ts'
 import { FileHandles, RoomyFs } from './handles.ts'
 import { JobRunner } from './jobs.ts'
 import type { MergePlan } from './levels.ts'
@@ -68,7 +68,7 @@ function sayLast(message: FromWorker): void {
 }
 
 function filesOf({ dir, store, storeId, hashSeed }: FilesMessage): StoreFiles {
-  return { fs, handles, dir, store, storeId: bufferOf(storeId), hashSeed, now: () => realScheduler.now() }
+  return { fs, handles, dir, store, storeId: bufferOf(storeId), hashSeed, now: () => wallMsOf(realScheduler.now()) }
 }
 
 function numbersOf(numbers: readonly number[]): () => number {

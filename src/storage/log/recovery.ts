@@ -12,6 +12,7 @@ import { Manifest, type OpenedManifest } from './manifest.ts'
 import type { ManifestState } from './manifest-state.ts'
 import type { Memtable } from './memtable.ts'
 import { logNumbers, Replay } from './replay.ts'
+import { hasCode } from './small-file.ts'
 import { TableSet } from './version.ts'
 
 /** What opening a store needs besides its directory. */
@@ -220,13 +221,24 @@ function leftoversOf(
   return leftovers
 }
 
+function isDirectory(fs: RecoverySettings['fs'], path: string): boolean {
+  try {
+    fs.readdirSync(path)
+    return true
+  } catch (error) {
+    if (hasCode(error, 'ENOTDIR')) return false
+    throw error
+  }
+}
+
 function removeLeftovers({ fs, dir, onLeftover }: RecoverySettings, leftovers: readonly Leftover[]): void {
   for (const { name } of leftovers) {
     const path = `${dir}/${name}`
     // Logs behind a missing batch have gone already.
     if (!fs.existsSync(path)) continue
     try {
-      fs.removeSync(path)
+      // No store makes directories: whatever one is called, it is somebody's.
+      if (!isDirectory(fs, path)) fs.removeSync(path)
     } catch (error) {
       onLeftover(error)
     }

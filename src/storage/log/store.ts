@@ -394,12 +394,23 @@ export class LogStore implements Store {
   #syncLater(): void {
     this.#timer ??= this.#settings.scheduler.setTimer(this.#settings.syncIntervalMs, () => {
       this.#timer = undefined
-      // A failure has poisoned the store: the next write throws it.
-      this.sync().catch(() => {})
+      this.sync().catch((error: unknown) => this.#syncFailed(error))
     })
   }
 
-  /** Makes everything committed so far durable. Rejects with StoreError ERR_STORE_POISONED. */
+  /** Nobody waits for the sync of the timer. After what is no failure of the disk it is tried again. */
+  #syncFailed(error: unknown): void {
+    const core = this.#core
+    // Then the next write throws it, and it was told.
+    if (core.poison !== undefined || core.closed || !(error instanceof StoreError)) return
+    core.onEvent({ kind: 'failed', store: this.name, error })
+    this.#syncLater()
+  }
+
+  /**
+   * Makes everything committed so far durable. Rejects with StoreError ERR_STORE_POISONED; or with ERR_STORE_IO when too many
+   * files are open, and then it may be tried again.
+   */
   async sync(): Promise<void> {
     const core = this.#core
     core.checkWritable()
@@ -449,6 +460,17 @@ export class LogStore implements Store {
    */
   ready(): Promise<void> | undefined {
     return this.#maintenance.ready() ?? this.#settings.budget.ready()
+  }
+
+  /** Else what lies in the directory is another's, if there is one still. */
+  #isOwner(): boolean {
+    try {
+      this.#checkOwner()
+    } catch {
+      // It was told.
+      return false
+    }
+    return true
   }
 
   clear(): void {
@@ -502,7 +524,7 @@ export class LogStore implements Store {
     if (core.poison === undefined) attempt(() => core.settleAll())
     await this.#settings.runner.cancel(this.#scrubs)
     await this.#reads.ended()
-    if (!core.isAllDurable) attempt(() => this.#markUnsynced())
+    if (!core.isAllDurable && this.#isOwner()) attempt(() => this.#markUnsynced())
     attempt(() => core.close())
     this.#settings.budget.leave(this.#user)
     // Whoever opens it next lists the files.
@@ -512,7 +534,9 @@ export class LogStore implements Store {
     if (failures.length === 0) return
     const [first] = failures
     if (first instanceof StoreError) throw first
-    throw new StoreError('ERR_STORE_IO', this.name, 'the system refused to close a file or to remove the lock', first)
+    const reason = first instanceof Error ? first.message : String(first)
+    const text = `the system refused to close a file or to remove the lock (${reason}). All else is closed`
+    throw new StoreError('ERR_STORE_IO', this.name, text, first)
   }
 
   /** What was loaded without a log must become tables; what has a log is durable after a sync. */

@@ -5,6 +5,7 @@
 import { join } from 'node:path'
 import type { EntryCursor } from './cursor.ts'
 import { type StoreFiles, tableName } from './format.ts'
+import { isTooMany } from './handles.ts'
 import { syncError } from './log-file.ts'
 import { recordBytes } from './record.ts'
 import { maxTableBytes, type TableMeta } from './table-layout.ts'
@@ -126,6 +127,8 @@ export class TableSink {
     try {
       yield syncOfDirectory(this.#files.fs, this.#files.dir)
     } catch (error) {
+      // It could not be opened, so no sync has failed.
+      if (isTooMany(error)) throw error
       // Other files than these tables may be concerned, logs that were just made.
       throw syncError(this.#files.store, 'the directory', error)
     }
