@@ -14,7 +14,7 @@ import { StoreError } from '../errors.ts'
 import { type Lookup, lookup } from './cursor.ts'
 import { Estimator, visibleNow } from './estimate.ts'
 import type { StoreEvent } from './events.ts'
-import { manifestName, type StoreFiles } from './format.ts'
+import type { StoreFiles } from './format.ts'
 import { sealFrame } from './frame.ts'
 import { isTooMany } from './handles.ts'
 import { hashOf } from './key-hash.ts'
@@ -419,12 +419,6 @@ export class StoreCore {
       this.poisonBy(error)
       throw error
     }
-  }
-
-  /** By file name, how much of the manifest and of each log is known to be durable. */
-  durableBytes(): Map<string, number> {
-    const manifest = [manifestName(this.#manifest.fileNumber), this.#manifest.durableLength] as const
-    return new Map([manifest, ...this.#logs().map((log) => [log.name, log.trusted] as const)])
   }
 
   /** Batches up to this number are in tables. */

@@ -23,6 +23,7 @@ import { type CacheStats, RecordCache } from './record-cache.ts'
 import { closeFiles, recover } from './recovery.ts'
 import { hasCode } from './small-file.ts'
 import { LogStore, type SyncPolicy } from './store.ts'
+import { isMarkedSuspect } from './unsynced.ts'
 import { WorkerPool } from './worker-pool.ts'
 
 /** Options of `logEngine(…)`. */
@@ -118,8 +119,6 @@ export class LogEngine implements StorageEngine {
   readonly #handles: FileHandles
   readonly #cache: RecordCache | undefined
   readonly #stores = new Map<string, LogStore>()
-  /** By path, of stores whose last sync failed: what is durable of each file. */
-  readonly #durable = new Map<string, ReadonlyMap<string, number>>()
   /** Paths of stores that failed: what their files hold may be in memory only, whatever a later sync says. */
   readonly #suspects = new Set<string>()
 
@@ -206,7 +205,6 @@ export class LogEngine implements StorageEngine {
       const { code = 'unknown', message = String(cause) } = cause as { code?: string; message?: string }
       throw new StoreError('ERR_STORE_IO', store, `${dir} cannot be removed (${code}): ${message}`, cause)
     }
-    this.#durable.delete(dir)
     this.#suspects.delete(dir)
   }
 
@@ -252,8 +250,7 @@ export class LogEngine implements StorageEngine {
         store: name,
         random: this.#random,
         now: () => wallMsOf(this.#scheduler.now()),
-        durableBytes: this.#durable.get(dir) ?? new Map(),
-        isSuspect: this.#suspects.has(dir) || lock.mayHaveRival,
+        isSuspect: this.#suspects.has(dir) || lock.mayHaveRival || isMarkedSuspect(fs, dir),
         wasClosed,
         memory: this.#budget.tables,
         handles: this.#handles,
@@ -263,7 +260,6 @@ export class LogEngine implements StorageEngine {
       })
       const core = this.#core(parts)
       core.onEvent = onEvent
-      this.#durable.delete(dir)
       this.#suspects.delete(dir)
       const store = new LogStore({
         core,
@@ -277,9 +273,7 @@ export class LogEngine implements StorageEngine {
         syncIntervalMs: this.#options.syncIntervalMs,
         onClose: () => {
           this.#stores.delete(dir)
-          if (core.poison === undefined) return
-          this.#durable.set(dir, core.durableBytes())
-          this.#suspects.add(dir)
+          if (core.poison !== undefined) this.#suspects.add(dir)
         },
       })
       this.#stores.set(dir, store)

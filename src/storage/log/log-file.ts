@@ -48,8 +48,6 @@ export class LogFile {
   readonly #sync: FileSync
   /** Whether its name in the directory is durable. */
   #isNamed: boolean
-  /** Bytes it had when it was resumed. */
-  #resumed = 0
 
   private constructor(files: StoreFiles, number: number, file: FileHandle, size: number, durable: number) {
     this.number = number
@@ -68,11 +66,6 @@ export class LogFile {
   /** Bytes known to be durable. */
   get durable(): number {
     return this.#isNamed ? this.#sync.durable : 0
-  }
-
-  /** Bytes to go on from after a failed sync: those that are durable, and those that were there when it was resumed. */
-  get trusted(): number {
-    return Math.max(this.durable, this.#resumed)
   }
 
   /** A new log with its header, if the lock is ours still. Throws StoreError; no file is left then. */
@@ -112,11 +105,7 @@ export class LogFile {
     }
     const file = files.fs.openSync(`${files.dir}/${logName(number)}`, 'create')
     try {
-      if (isClosed && file.sizeSync() === size) {
-        const log = new LogFile(files, number, file, size, 0)
-        log.#resumed = size
-        return log
-      }
+      if (isClosed && file.sizeSync() === size) return new LogFile(files, number, file, size, 0)
       // Durably, before anything is written there: an old frame must not follow a new one. What is left may never have
       // been synced either, when its writer was killed.
       if (file.sizeSync() !== size) file.truncateSync(size)

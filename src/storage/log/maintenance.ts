@@ -91,7 +91,6 @@ export class Maintenance {
     const settings = { files, nextFile, limits }
     this.#background = pool === undefined ? new InSlices(settings) : new InWorker({ ...settings, pool, onLost })
     core.onWork = () => this.schedule()
-    core.onPoison = () => void this.cancel()
   }
 
   /** Starts what there is to do. */

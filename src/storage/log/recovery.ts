@@ -24,10 +24,8 @@ export interface RecoverySettings {
   /** For a new store: its id and the seed of its hashes. */
   readonly random: { bytes(size: number): Buffer }
   now(): number
-  /** Of files whose last sync failed in this process: how much of each may be believed. */
-  readonly durableBytes: ReadonlyMap<string, number>
   /**
-   * The last attempt of this process failed: what can be read may not be durable, whatever a sync says. Or somebody may be
+   * The last owner, or attempt of this process, failed: what can be read may not be durable, whatever a sync says. Or somebody may be
    * writing it still who does not know that the lock is ours. Manifest and logs are made anew.
    */
   readonly isSuspect: boolean
@@ -144,7 +142,7 @@ function readLogs(
   state: ManifestState,
   names: readonly string[],
 ): Replay {
-  const replay = new Replay(files, state, settings.durableBytes)
+  const replay = new Replay(files, state)
   for (const number of logNumbers(names, state)) {
     const handle = files.fs.openSync(`${files.dir}/${logName(number)}`, 'read')
     try {

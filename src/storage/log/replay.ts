@@ -64,15 +64,12 @@ export class Replay {
   checkpoint: Checkpoint | undefined
   checkpointMs: number
   readonly #files: StoreFiles
-  readonly #durableBytes: ReadonlyMap<string, number>
   #stop: Stop | undefined
   /** A batch is missing: nothing behind counts. */
   #isOver = false
 
-  /** `durableBytes`: of files whose last sync failed, how much may be believed. */
-  constructor(files: StoreFiles, state: ManifestState, durableBytes: ReadonlyMap<string, number> = new Map()) {
+  constructor(files: StoreFiles, state: ManifestState) {
     this.#files = files
-    this.#durableBytes = durableBytes
     this.seq = state.flushedSeq
     this.checkpointMs = state.checkpoint?.wallMs ?? 0
     if (state.checkpoint !== null) {
@@ -119,7 +116,7 @@ export class Replay {
 
   #image(handle: FileHandle, file: string): Buffer {
     const { store } = this.#files
-    const size = Math.min(handle.sizeSync(), this.#durableBytes.get(file) ?? Number.POSITIVE_INFINITY)
+    const size = handle.sizeSync()
     if (size > maxMemtableBytes) {
       throw corrupt(store, file, maxMemtableBytes, `it has ${size} bytes, more than a log ever gets`)
     }

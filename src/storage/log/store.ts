@@ -26,11 +26,11 @@ import type { JobRunner } from './jobs.ts'
 import type { StoreLock } from './lock.ts'
 import { closedDuring, LogIterator } from './log-iterator.ts'
 import { LogSnapshot } from './log-snapshot.ts'
-import { unsyncedName } from './format.ts'
 import { type LogStats, logStatsOf } from './log-stats.ts'
 import { Maintenance } from './maintenance.ts'
 import { ReadMany, type ReadManyOptions } from './read-many.ts'
 import type { Memtable } from './memtable.ts'
+import { markUnsynced } from './unsynced.ts'
 import type { VerifyReport } from './verify.ts'
 import { verifyOpen } from './verify-open.ts'
 import type { WorkerPool } from './worker-pool.ts'
@@ -146,8 +146,20 @@ export class LogStore implements Store {
       flushed: () => this.#maintenance.flushed(),
     }
     core.onMemtables = () => this.#account()
+    core.onPoison = () => this.#poisoned()
     this.#maintenance.schedule()
     this.#balance()
+  }
+
+  /** Nothing more may be written: what is under way ends, and whoever opens the store next is told, also if we are killed. */
+  #poisoned(): void {
+    void this.#maintenance.cancel()
+    try {
+      this.#settings.lock.check()
+      this.#markUnsynced()
+    } catch {
+      // The lock was lost, or the disk is as sick as that: closing tries again, and tells.
+    }
   }
 
   /** Tells the budget what the memtables take: what they hold, and their indexes. */
@@ -546,10 +558,10 @@ export class LogStore implements Store {
     if (this.#settings.sync !== 'never' && !core.isUntouched) await core.sync()
   }
 
-  /** Leaves a file that tells the next owner that what it finds may be in memory only. Throws the system's error. */
+  /** Tells the next owner that what it finds may be in memory only. Throws the system's error. */
   #markUnsynced(): void {
-    const { fs, dir } = this.#core.files
-    fs.openSync(`${dir}/${unsyncedName}`, 'create').closeSync()
+    const { poison, files } = this.#core
+    markUnsynced(files.fs, files.dir, poison !== undefined)
   }
 
   [Symbol.asyncDispose](): Promise<void> {

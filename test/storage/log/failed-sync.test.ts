@@ -5,6 +5,7 @@
  * `SYNC_EVERY=1` for every sync; failed-sync.long.test.ts fails all of several histories.
  */
 import * as assert from 'uvu/assert'
+import { SeededRandom } from '../../sim/random.ts'
 import { rejects, suite } from '../../support/suite.ts'
 import { changing, FaultFs, type FsCall } from '../support/fault-fs.ts'
 import { failSyncs } from '../support/failed-sync.ts'
@@ -26,6 +27,45 @@ for (const [sync, every] of [
     console.log(`note: SEED=${seed}: ${count} syncs failed`)
   })
 }
+
+for (const isKilled of [false, true]) {
+  const end = isKilled ? 'is killed' : 'closes it'
+  test(`a failed sync, the process ${end}, and another one opens the store: what that one calls durable is`, () =>
+    openedByAnother(isKilled))
+}
+
+async function openedByAnother(isKilled: boolean): Promise<void> {
+  const disk = new SimFs()
+  const fault = new FaultFs(disk)
+  const engine = simEngine(fault)
+  const store = await engine.open(directory)
+  const put = (to: typeof store, position: number): void => {
+    const key = Buffer.from(`key ${position}`)
+    to.writer().put(0, key, 0, key.length, key, 0, key.length)
+    to.writer().commit({ position, state: Buffer.alloc(0) })
+  }
+  for (let i = 1; i <= 3; i++) put(store, i)
+  fault.fail({ kinds: ['sync'], path: /\.log$/, onFail: ({ path }) => disk.loseUnsynced(path) })
+  await rejects(store.sync(), 'ERR_STORE_POISONED')
+  let later = disk
+  if (isKilled) later = disk.kill()
+  else await engine.close()
+  const next = simEngine(later)
+  const again = await next.open(directory)
+  put(again, 4)
+  await again.sync()
+  assert.is(again.durableCheckpoint?.position, 4)
+  for (let seed = 0; seed < 5; seed++) {
+    const after = simEngine(later.crash(new SeededRandom(seed)))
+    const found = await after.open(directory)
+    assert.is([...found.entries()].length, 4)
+    assert.is(found.checkpoint?.position, 4)
+    await after.close()
+  }
+  await next.close()
+}
+
+const isMark = (path: string): boolean => path.endsWith('/UNSYNCED.tmp')
 
 /** A store whose flush is under way: it has begun with its table. */
 async function flushing(fault: FaultFs) {
@@ -59,11 +99,11 @@ for (const [what, fail] of [
     const reads = store.get('key 599')?.length
     assert.is(reads, 1000)
     await engine.close()
-    const written = later.filter(({ kind }) => kind !== 'open' && changing.includes(kind))
+    const written = later.filter(({ kind, path }) => kind !== 'open' && changing.includes(kind) && !isMark(path))
     const told = written.map(({ kind, path }) => `${kind} ${path.slice(storeDir.length + 1).replace(/^\d+/, '')}`)
     assert.equal(told, ['remove .tbl', 'remove LOCK'], 'the table that was begun goes, and the lock')
     assert.ok(
-      later.some(({ path }) => path.endsWith('/UNSYNCED.tmp')),
+      later.some(({ path }) => isMark(path)),
       'the next owner is told',
     )
   })

@@ -246,6 +246,41 @@ test('taken over at any step of a flush and a merge of the old owner: nothing of
   console.log(`note: ${at - 1} steps`)
 })
 
+test('what a process knew of the files when it lost the lock says nothing of what the next owner has written', async () => {
+  const disk = new SimFs()
+  const first = await member(machine(disk, 'one'))
+  write(first.store, 1, 3, 'old')
+  const next = await member(machine(disk, 'two'))
+  write(next.store, 4, 6, 'new')
+  await next.engine.close()
+  await first.store.sync().catch(() => undefined)
+  await first.store.close().catch(() => undefined)
+  const again = await first.engine.open(directory)
+  assert.equal(contents(again), [...numbered(1, 3, 'old'), ...numbered(4, 6, 'new')])
+  await first.engine.close()
+})
+
+for (const isClosed of [true, false]) {
+  const end = isClosed ? 'closed' : 'killed'
+  test(`the same after a failed sync, when another process has had the store since and was ${end}`, async () => {
+    const disk = new SimFs()
+    const fs = machine(disk, 'one')
+    const first = await member(fs)
+    write(first.store, 1, 3, 'old')
+    fs.fail({ kinds: ['sync'], path: /\.log$/ })
+    await rejects(first.store.sync(), 'ERR_STORE_POISONED')
+    await first.store.close()
+    const next = await member(machine(disk, 'two'))
+    write(next.store, 4, 6, 'new')
+    await next.store.sync()
+    const expected = contents(next.store)
+    if (isClosed) await next.engine.close()
+    const again = await first.engine.open(directory)
+    assert.equal(contents(again), expected)
+    await first.engine.close()
+  })
+}
+
 test('who lost the lock does not replace the manifest of the new owner, whenever it was lost', () => {
   for (const lostAt of [1, 2]) {
     const { fs } = storeWith(1)
