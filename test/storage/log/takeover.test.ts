@@ -100,7 +100,7 @@ function write(store: LogStore, from: number, to: number, whose: string): void {
 function contents(store: LogStore): string[] {
   return [...store.entries()]
     .map(([, value]) => value.toString())
-    .sort((a, b) => Number.parseInt(a) - Number.parseInt(b))
+    .sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10))
 }
 
 const numbered = (from: number, to: number, whose: string): string[] =>
