@@ -289,7 +289,8 @@ export class StoreCore {
     } catch (error) {
       // The batch is written; the memtable goes on growing until there is room for another log.
       if (!(error instanceof StoreError)) throw error
-      this.onEvent({ kind: 'failed', store: this.files.store, error })
+      // What poisons was told already.
+      if (error !== this.poison) this.onEvent({ kind: 'failed', store: this.files.store, error })
     }
   }
 

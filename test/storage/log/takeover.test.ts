@@ -170,6 +170,7 @@ test('the old owner begins no new log, and makes no tables and no manifest', asy
     () => write(old.store, 4, 300, 'old'),
     (error: { code?: string }) => error.code === 'ERR_STORE_POISONED',
   )
+  assert.is(old.events.filter(({ kind }) => kind === 'failed').length, 1, 'it is told once')
   await rejects(old.store.flush(), 'ERR_STORE_POISONED')
   await rejects(old.store.compact(), 'ERR_STORE_POISONED')
   assert.throws(
