@@ -524,10 +524,11 @@ export class LogStore implements Store {
         failures.push(error)
       }
     }
-    if (this.#timer !== undefined) scheduler.clearTimer(this.#timer)
     this.#batch.abandon()
     if (core.poison === undefined) attempt(() => this.#group.close())
     this.#group.abandon()
+    // Behind the last write, which may have asked for a sync later.
+    if (this.#timer !== undefined) scheduler.clearTimer(this.#timer)
     // What a load has put there is flushed like the rest.
     if (this.#load !== undefined) core.freeze(false)
     core.closed = true

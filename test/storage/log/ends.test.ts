@@ -165,4 +165,15 @@ test('a store is opened wherever it lies, also when that is not below the direct
   }
 })
 
+test('closing leaves no timer that would keep the process alive', async () => {
+  for (const isSingle of [false, true]) {
+    const world = new World()
+    await world.open({ sync: 'interval' })
+    if (isSingle) world.store.put(0, bytes('key'), 0, 3, bytes('value'), 0, 5)
+    else world.write(0)
+    await world.close()
+    assert.is(world.turns.timers, 0, isSingle ? 'after a single write' : 'after a batch')
+  }
+})
+
 test.run()
