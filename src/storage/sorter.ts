@@ -1,60 +1,72 @@
 /**
- * A merge sort that can be stepped: orders entry numbers by their key bytes. The first six bytes after what all keys
- * have in common are kept as one number per entry, so that most comparisons never touch the keys. Owns its arrays until
- * `result` is taken.
+ * A sort that can be stepped: orders entry numbers by their key bytes. The words of the keys (key-words.ts) are sorted by
+ * digits, from the lowest to the highest, which compares nothing; only keys whose words agree are compared, and sorted by
+ * merging where they are many. Owns its arrays until `result` is taken.
  */
 import type { StoreJob } from './contract.ts'
+import { type KeyOrder, KeyWords } from './key-words.ts'
+import { MergeSort } from './merge-sort.ts'
 
-/** What a sorter must be able to ask about keys. */
-export interface KeyOrder {
-  /** Negative, 0 or positive, by unsigned bytes. */
-  compareEntries(a: number, b: number): number
-  /** How many leading bytes the keys of two entries have in common, at most `limit`. */
-  commonPrefix(a: number, b: number, limit: number): number
-  /** Six bytes of the key from `skip` on as a whole number, zeros past its end. */
-  keyWord(entry: number, skip: number): number
-}
+export type { KeyOrder } from './key-words.ts'
 
-const runLength = 16
+/** Fewer are merged: counting digits would cost more. */
+const fewEntries = 2048
+/** A word has 48 bits: two halves of two digits. */
+const digitBits = 12
+const digitCount = 4
+const digitMask = 2 ** digitBits - 1
+const halfBits = 2 * digitBits
+const half = 2 ** halfBits
+/** So many keys with the same word are sorted at once, by insertion. */
+const fewTies = 16
+
+const noWords: Int32Array = new Int32Array(0)
 
 export class Sorter implements StoreJob {
   readonly #keys: KeyOrder
-  #from: Int32Array
-  #to: Int32Array
-  #fromWords: Float64Array
-  #toWords: Float64Array
-  #phase: 'prefix' | 'words' | 'runs' | 'merge' | 'done' = 'prefix'
+  #phase: 'few' | 'words' | 'count' | 'digits' | 'ties' | 'done'
+  /** All of them when they are few; those whose words agree in phase `ties`. */
+  #merge: MergeSort | undefined
+  #words: KeyWords | undefined
   /** The next element of the phase. */
   #at = 0
-  #skip = -1
-  /** The entries came in order: there is nothing to sort. */
-  #isAscending = true
-  /** State of the merge in progress: width of its runs, the pair's start, positions in both runs. */
-  #width = runLength
-  #left = 0
-  #right = 0
-  #out = 0
+  #from: Int32Array
+  #to: Int32Array = noWords
+  /** The halves of the words of `#from`, and of `#to`. */
+  #high: Int32Array = noWords
+  #low: Int32Array = noWords
+  #toHigh: Int32Array = noWords
+  #toLow: Int32Array = noWords
+  /** Of each digit, how often each value comes; then where the next one with it goes. */
+  readonly #places: Int32Array[] = []
+  #digit = 0
+  /** Behind the entries that `#merge` sorts. */
+  #tiesEnd = 0
 
   /** Takes over `entries`. */
   constructor(keys: KeyOrder, entries: Int32Array) {
     this.#keys = keys
     this.#from = entries
-    this.#to = entries
-    this.#fromWords = new Float64Array(entries.length)
-    this.#toWords = this.#fromWords
-    if (entries.length > runLength) {
-      this.#to = new Int32Array(entries.length)
-      this.#toWords = new Float64Array(entries.length)
+    if (entries.length <= fewEntries) {
+      this.#phase = 'few'
+      this.#merge = new MergeSort(keys, entries)
+    } else {
+      this.#phase = 'words'
+      this.#words = new KeyWords(keys, entries)
     }
   }
 
   step(units: number): boolean {
     let left = units
     while (left > 0 && this.#phase !== 'done') {
-      if (this.#phase === 'prefix') left = this.#findPrefix(left)
-      else if (this.#phase === 'words') left = this.#readWords(left)
-      else if (this.#phase === 'runs') left = this.#sortRuns(left)
-      else left = this.#merge(left)
+      if (this.#phase === 'few') {
+        if (!this.#merge!.step(left)) return false
+        this.#from = this.#merge!.result()
+        this.#phase = 'done'
+      } else if (this.#phase === 'words') left = this.#readWords(left)
+      else if (this.#phase === 'count') left = this.#count(left)
+      else if (this.#phase === 'digits') left = this.#sortByDigit(left)
+      else left = this.#sortTies(left)
     }
     return this.#phase === 'done'
   }
@@ -65,127 +77,138 @@ export class Sorter implements StoreJob {
     return this.#from
   }
 
-  #findPrefix(units: number): number {
-    const entries = this.#from
-    const end = Math.min(entries.length, this.#at + (units >>> 1) + 1)
-    const first = entries[0]!
-    let skip = this.#skip < 0 ? 2 ** 24 : this.#skip
-    for (let i = this.#at; i < end && skip > 0; i++) skip = this.#keys.commonPrefix(first, entries[i]!, skip)
-    this.#skip = skip
-    const done = end - this.#at
-    this.#at = end
-    if (end === entries.length || skip === 0) this.#enter('words')
-    return units - 2 * done
-  }
-
   #readWords(units: number): number {
-    const entries = this.#from
-    const end = Math.min(entries.length, this.#at + (units >>> 1) + 1)
-    const words = this.#fromWords
-    for (let i = this.#at; i < end; i++) {
-      const word = this.#keys.keyWord(entries[i]!, this.#skip)
-      words[i] = word
-      if (!this.#isAscending || i === 0 || words[i - 1]! < word) continue
-      this.#isAscending = words[i - 1] === word && this.#keys.compareEntries(entries[i - 1]!, entries[i]!) <= 0
+    const words = this.#words!
+    const left = words.step(units)
+    if (!words.isDone) return left
+    if (words.isAscending) {
+      this.#phase = 'done'
+      return left
     }
-    const done = end - this.#at
-    this.#at = end
-    if (end === entries.length) this.#enter(this.#isAscending ? 'done' : 'runs')
-    return units - 2 * done
+    const count = this.#from.length
+    this.#to = new Int32Array(count)
+    this.#high = new Int32Array(count)
+    this.#low = new Int32Array(count)
+    this.#toHigh = new Int32Array(count)
+    this.#toLow = new Int32Array(count)
+    for (let digit = 0; digit < digitCount; digit++) this.#places.push(new Int32Array(digitMask + 1))
+    this.#phase = 'count'
+    return left
   }
 
-  #enter(phase: 'words' | 'runs' | 'merge' | 'done'): void {
-    this.#phase = phase
+  /** Takes words apart, and counts their digits. */
+  #count(units: number): number {
+    const { words } = this.#words!
+    const [first, second, third, fourth] = this.#places as [Int32Array, Int32Array, Int32Array, Int32Array]
+    const from = this.#at
+    const to = Math.min(words.length, from + units)
+    for (let i = from; i < to; i++) {
+      const word = words[i]!
+      const high = Math.floor(word / half)
+      const low = word - high * half
+      this.#high[i] = high
+      this.#low[i] = low
+      first[low & digitMask]! += 1
+      second[low >>> digitBits]! += 1
+      third[high & digitMask]! += 1
+      fourth[high >>> digitBits]! += 1
+    }
+    this.#at = to
+    if (to === words.length) {
+      this.#words = undefined
+      this.#phase = 'digits'
+      this.#startDigit(0)
+    }
+    return units - (to - from)
+  }
+
+  /** Goes on with a digit, or the next one that not all words have the same. */
+  #startDigit(digit: number): void {
     this.#at = 0
+    for (this.#digit = digit; this.#digit < digitCount; this.#digit++) {
+      const places = this.#places[this.#digit]!
+      if (places.includes(this.#from.length)) continue
+      let place = 0
+      for (let value = 0; value <= digitMask; value++) {
+        const count = places[value]!
+        places[value] = place
+        place += count
+      }
+      return
+    }
+    this.#phase = 'ties'
   }
 
-  #sortRuns(units: number): number {
+  #sortByDigit(units: number): number {
+    const places = this.#places[this.#digit]!
+    const halves = this.#digit < digitCount / 2 ? this.#low : this.#high
+    const shift = this.#digit % 2 === 0 ? 0 : digitBits
+    const entries = this.#from
+    const high = this.#high
+    const low = this.#low
+    const to = this.#to
+    const toHigh = this.#toHigh
+    const toLow = this.#toLow
+    const from = this.#at
+    const end = Math.min(entries.length, from + units)
+    for (let i = from; i < end; i++) {
+      const value = (halves[i]! >>> shift) & digitMask
+      const place = places[value]!
+      places[value] = place + 1
+      to[place] = entries[i]!
+      toHigh[place] = high[i]!
+      toLow[place] = low[i]!
+    }
+    this.#at = end
+    if (end === entries.length) {
+      this.#from = to
+      this.#to = entries
+      this.#high = toHigh
+      this.#toHigh = high
+      this.#low = toLow
+      this.#toLow = low
+      this.#startDigit(this.#digit + 1)
+    }
+    return units - (end - from)
+  }
+
+  /** Sorts, from `#at` on, entries whose words agree. */
+  #sortTies(units: number): number {
+    const entries = this.#from
+    const high = this.#high
+    const low = this.#low
     let left = units
-    while (left > 0) {
+    while (left > 0 && this.#at < entries.length) {
       const start = this.#at
-      const end = Math.min(start + runLength, this.#from.length)
-      this.#insertionSort(start, end)
-      this.#at = end
-      left -= 2 * runLength
-      if (end === this.#from.length) {
-        if (end <= runLength) this.#enter('done')
-        else this.#enter('merge')
-        this.#startPair(0)
-        return left
+      if (this.#merge !== undefined) {
+        if (!this.#merge.step(left)) return 0
+        entries.set(this.#merge.result(), start)
+        this.#merge = undefined
+        this.#at = this.#tiesEnd
+        return 0
+      }
+      let end = start + 1
+      while (end < entries.length && high[end] === high[start] && low[end] === low[start]) end += 1
+      left -= end - start
+      if (end - start > fewTies) {
+        this.#merge = new MergeSort(this.#keys, entries.slice(start, end))
+        this.#tiesEnd = end
+      } else {
+        if (end - start > 1) this.#insertionSort(start, end)
+        this.#at = end
       }
     }
+    if (this.#at === entries.length) this.#phase = 'done'
     return left
   }
 
   #insertionSort(start: number, end: number): void {
     const entries = this.#from
-    const words = this.#fromWords
     for (let i = start + 1; i < end; i++) {
       const entry = entries[i]!
-      const word = words[i]!
-      let j = i - 1
-      while (j >= start) {
-        if (words[j]! < word) break
-        if (words[j] === word && this.#keys.compareEntries(entries[j]!, entry) <= 0) break
-        entries[j + 1] = entries[j]!
-        words[j + 1] = words[j]!
-        j -= 1
-      }
-      entries[j + 1] = entry
-      words[j + 1] = word
+      let at = i
+      for (; at > start && this.#keys.compareEntries(entries[at - 1]!, entry) > 0; at--) entries[at] = entries[at - 1]!
+      entries[at] = entry
     }
-  }
-
-  #startPair(at: number): void {
-    this.#at = at
-    this.#out = at
-    this.#left = at
-    this.#right = Math.min(at + this.#width, this.#from.length)
-  }
-
-  #merge(units: number): number {
-    const from = this.#from
-    const to = this.#to
-    const words = this.#fromWords
-    const toWords = this.#toWords
-    const leftEnd = Math.min(this.#at + this.#width, from.length)
-    const rightEnd = Math.min(this.#at + 2 * this.#width, from.length)
-    let left = this.#left
-    let right = this.#right
-    let out = this.#out
-    const stop = Math.min(rightEnd, out + units)
-    for (; out < stop; out++) {
-      let takeLeft = right >= rightEnd
-      if (!takeLeft && left < leftEnd) {
-        const a = words[left]!
-        const b = words[right]!
-        takeLeft = a < b || (a === b && this.#keys.compareEntries(from[left]!, from[right]!) <= 0)
-      }
-      const source = takeLeft ? left++ : right++
-      to[out] = from[source]!
-      toWords[out] = words[source]!
-    }
-    const done = out - this.#out
-    this.#left = left
-    this.#right = right
-    this.#out = out
-    if (out === rightEnd) this.#endPair(rightEnd)
-    return units - done - 1
-  }
-
-  #endPair(end: number): void {
-    if (end < this.#from.length) {
-      this.#startPair(end)
-      return
-    }
-    const entries = this.#from
-    const words = this.#fromWords
-    this.#from = this.#to
-    this.#fromWords = this.#toWords
-    this.#to = entries
-    this.#toWords = words
-    this.#width *= 2
-    if (this.#width >= this.#from.length) this.#phase = 'done'
-    else this.#startPair(0)
   }
 }

@@ -46,8 +46,8 @@ export interface JobStats {
   readonly pushedMs: number
 }
 
-/** While both kinds have work, one slice of this many is for jobs that are not urgent. */
-const slicesPerRound = 4
+/** While both kinds have work, one slice of this many is for jobs that are not urgent: these hold nobody up until they are many. */
+const slicesPerRound = 16
 /** Steps per slice at most: the clock of a simulation stands still during a turn. */
 const maxStepsPerSlice = 64
 

@@ -26,8 +26,8 @@ import {
 import type { Table } from './table.ts'
 import type { WorkerPool } from './worker-pool.ts'
 
-/** Frozen memtables that are let be before writers have to help. */
-const maxFrozen = 2
+/** Frozen memtables that are let be before writers have to wait or help: two that are being flushed, and as many behind them. */
+const maxFrozen = 4
 /** Flushes at a time. */
 const maxFlushes = 2
 /** With more than these a writer does one whole flush. */

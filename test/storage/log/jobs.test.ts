@@ -129,15 +129,19 @@ test('on a clock that stands still a slice ends after 64 steps', async () => {
   assert.is(at.log.at(-1), 'done: a result')
 })
 
-test('jobs take turns; urgent ones have three of four', async () => {
+test('jobs take turns; urgent ones have 15 of 16, and the one started first goes first', async () => {
   const at = world()
   start(at, counting(at, 'a', 2, 3))
   start(at, counting(at, 'b', 2, 3))
-  start(at, counting(at, 'u', 5, 3), { urgent: true })
+  start(at, counting(at, 'u', 10, 3), { urgent: true })
+  start(at, counting(at, 'v', 7, 3), { urgent: true })
   await at.turns.settle()
+  // A slice holds one step here; the one in which `u` ends is its eleventh.
+  const steps = (name: string, from: number, to: number): string[] =>
+    Array.from({ length: to - from + 1 }, (_, i) => `${name}${from + i}`)
   assert.equal(
-    at.log.filter((line) => line.length === 2),
-    ['u1', 'u2', 'u3', 'a1', 'u4', 'u5', 'b1', 'a2', 'b2'],
+    at.log.filter((line) => /^[abuv]\d+$/.test(line)),
+    [...steps('u', 1, 10), ...steps('v', 1, 4), 'a1', ...steps('v', 5, 7), 'b1', 'a2', 'b2'],
   )
 })
 
