@@ -23,8 +23,8 @@ import type { Manifest } from './manifest.ts'
 import type { ManifestState } from './manifest-state.ts'
 import { firstMemtableBytes, Memtable } from './memtable.ts'
 import { pointAt, ReadView } from './read-view.ts'
-import type { RecordCache } from './record-cache.ts'
 import type { MemtableRooms } from './rooms.ts'
+import type { StoreCache } from './store-cache.ts'
 import type { TableSet, Version } from './version.ts'
 import type { Wait } from './wait.ts'
 
@@ -98,10 +98,7 @@ export class StoreCore {
   #flushed: { checkpoint: Checkpoint | undefined; wallMs: number }
   readonly #writeBufferBytes: number
   /** Values of tables that are read often; undefined: there is no cache. */
-  readonly #cache: RecordCache | undefined
-  /** This store in the cache. */
-  #cacheStore: number
-  #tableEra = 0
+  readonly #cache: StoreCache | undefined
   /** Where memtables lie. */
   readonly #rooms: MemtableRooms
   /** For lookups of which only the outcome counts. */
@@ -113,10 +110,9 @@ export class StoreCore {
   #pastWrites = 0
   #pastSyncs = 0
 
-  constructor(parts: CoreParts, writeBufferBytes: number, cache: RecordCache | undefined, rooms: MemtableRooms) {
+  constructor(parts: CoreParts, writeBufferBytes: number, cache: StoreCache | undefined, rooms: MemtableRooms) {
     this.#cache = cache
     this.#rooms = rooms
-    this.#cacheStore = cache?.newStore() ?? 0
     this.files = parts.files
     this.tables = parts.tables
     this.version = parts.version
@@ -171,7 +167,7 @@ export class StoreCore {
     const found = this.getInMemory(hash, space, key, from, to, out)
     if (found !== undefined) return found === lookup.value
     if (this.version.get(hash, space, key, from, to, out) !== lookup.value) return false
-    this.#cache?.missed(this.#cacheStore, hash, space, key, from, to, out)
+    this.#cache?.missed(hash, space, key, from, to, out)
     return true
   }
 
@@ -185,12 +181,12 @@ export class StoreCore {
       const found = memtable.get(hash, space, key, from, to, memtable.visible)
       if (found !== 0) return pointAt(memtable, found, out) ? lookup.value : lookup.deleted
     }
-    return this.#cache?.get(this.#cacheStore, hash, space, key, from, to, out) === true ? lookup.value : undefined
+    return this.#cache?.get(hash, space, key, from, to, out) === true ? lookup.value : undefined
   }
 
   /** Changes when what the tables have of a key may have become another value. */
   get tableEra(): number {
-    return this.#tableEra
+    return this.#cache?.era ?? 0
   }
 
   /**
@@ -199,21 +195,15 @@ export class StoreCore {
    */
   remember(era: number, hash: number, space: number, key: Buffer, value: Span, isWanted: boolean): void {
     const cache = this.#cache
-    if (cache === undefined || era !== this.#tableEra) return
+    if (cache === undefined || era !== cache.era) return
     if (this.getInMemory(hash, space, key, 0, key.length, this.#unused) !== undefined) return
-    const store = this.#cacheStore
-    if (isWanted) cache.put(store, hash, space, key, 0, key.length, value.bytes, value.from, value.to)
-    else cache.missed(store, hash, space, key, 0, key.length, value)
+    if (isWanted) cache.put(hash, space, key, value)
+    else cache.missed(hash, space, key, 0, key.length, value)
   }
 
-  /**
-   * Takes keys [from, to) of a frozen memtable out of the cache; all of them, before they are in tables: the cache has what
-   * tables have. Until then every lookup of such a key ends at the memtable, so that none brings the old value back.
-   */
+  /** Takes keys [from, to) of a frozen memtable out of the cache, before they are in tables. */
   forget(memtable: Memtable, from: number, to: number): void {
-    const cache = this.#cache
-    if (cache === undefined || cache.isUnused) return
-    for (let i = from; i < to; i++) cache.forget(this.#cacheStore, memtable.hashAt(memtable.keyAt(i)))
+    this.#cache?.forget(memtable, from, to)
   }
 
   /** Whether the key may have a value, or a record that a batch wrote: a deletion of others means nothing. */
@@ -476,7 +466,7 @@ export class StoreCore {
     const superseded = { version: this.version, flushed }
     this.version = version
     this.frozen = rest
-    if (flushed !== undefined) this.#tableEra += 1
+    if (flushed !== undefined) this.#cache?.flushed()
     this.onMemtables()
     if (flushed !== undefined) this.#retire(flushed.memtable)
     this.#unsettled.add(superseded)
@@ -601,8 +591,7 @@ export class StoreCore {
     }
     this.checkpoint = undefined
     this.checkpointMs = 0
-    this.#cacheStore = this.#cache?.newStore() ?? 0
-    this.#tableEra += 1
+    this.#cache?.cleared()
     this.onMemtables()
     for (const one of [...this.#unsettled]) this.settle(one)
     for (const log of obsolete) this.#dropLog(log)

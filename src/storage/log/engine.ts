@@ -23,6 +23,7 @@ import { type CacheStats, RecordCache } from './record-cache.ts'
 import { closeFiles, recover } from './recovery.ts'
 import { hasCode } from './small-file.ts'
 import { LogStore, type SyncPolicy } from './store.ts'
+import { StoreCache } from './store-cache.ts'
 import { isMarkedSuspect } from './unsynced.ts'
 import { WorkerPool } from './worker-pool.ts'
 
@@ -291,7 +292,8 @@ export class LogEngine implements StorageEngine {
 
   #core(parts: CoreParts): StoreCore {
     try {
-      return new StoreCore(parts, this.#options.writeBufferBytes, this.#cache, this.#budget.rooms)
+      const cache = this.#cache === undefined ? undefined : new StoreCache(this.#cache)
+      return new StoreCore(parts, this.#options.writeBufferBytes, cache, this.#budget.rooms)
     } catch (error) {
       closeFiles(parts)
       throw error
