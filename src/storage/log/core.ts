@@ -11,6 +11,7 @@
 import { assert } from '../../base/assert.ts'
 import { type Checkpoint, Span } from '../contract.ts'
 import { StoreError } from '../errors.ts'
+import type { CoreParts, Frozen, Superseded } from './core-parts.ts'
 import { type Lookup, lookup } from './cursor.ts'
 import { Estimator, visibleNow } from './estimate.ts'
 import type { StoreEvent } from './events.ts'
@@ -27,38 +28,6 @@ import type { MemtableRooms } from './rooms.ts'
 import type { StoreCache } from './store-cache.ts'
 import type { TableSet, Version } from './version.ts'
 import type { Wait } from './wait.ts'
-
-/** A memtable that is not written any more, and its log; undefined: it has none. */
-export interface Frozen {
-  readonly memtable: Memtable
-  readonly log: LogFile | undefined
-}
-
-/** What a new version of the tables made superfluous. */
-export interface Superseded {
-  readonly version: Version
-  readonly flushed: Frozen | undefined
-}
-
-/** What recovery found, or what a new store begins with. */
-export interface CoreParts {
-  readonly files: StoreFiles
-  readonly manifest: Manifest
-  readonly state: ManifestState
-  readonly tables: TableSet
-  readonly version: Version
-  /** Oldest first. */
-  readonly frozen: readonly Frozen[]
-  readonly active: { readonly memtable: Memtable; readonly log: LogFile } | undefined
-  readonly checkpoint: Checkpoint | undefined
-  readonly checkpointMs: number
-  /** Number of the last batch. */
-  readonly seq: number
-  /** Whether all of it is durable; else nothing depends on that yet, and the first sync makes it so. */
-  readonly isDurable: boolean
-  /** The next file's number: above every number in the directory. */
-  readonly nextFile: number
-}
 
 /** With more upper runs than this a deletion is written without asking them whether there is anything to delete. */
 const maxRunsAsked = 8

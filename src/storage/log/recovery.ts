@@ -4,7 +4,7 @@
  * stops at the first that is missing or damaged, so the store is always one that existed, and its checkpoint is that of
  * the same moment. Opening twice gives the same, also when the first time was broken off.
  */
-import type { CoreParts } from './core.ts'
+import type { CoreParts } from './core-parts.ts'
 import type { StoreEvent } from './events.ts'
 import { logName, manifestName, parseFileName, type StoreFiles, tableName, unsyncedName } from './format.ts'
 import { LogFile } from './log-file.ts'
