@@ -87,7 +87,8 @@ function restoreCase(
     input: 'none',
     systems: systemsOf(kinds, restore(entries)),
     marks: [
-      { ours: 'millrace', against: 'classic-level', factor: 3 },
+      // The mark is for ten million: with one the other's debts are not due yet.
+      ...(extra.extra === true ? [{ ours: 'millrace', against: 'classic-level', factor: 3 }] : []),
       { ours: 'millrace', factor: 50, figure: 'longest stall ms', smaller: true },
     ],
     figures: ['longest stall ms'],
