@@ -53,16 +53,23 @@ export interface MemoryStats {
 
 /** The cache takes at most this share of the budget. */
 const maxCacheShare = 0.25
-/** Memtables that are written take at most this share of what memtables may; the rest is for those being flushed. */
-const activeShare = 0.5
-/** Above this share of what memtables may take, writers had better wait; and no room is taken that was used before. */
+/**
+ * Memtables that are written take at most this share of what memtables may. As much again is what they have not filled of
+ * their rooms, when they are many, and the rest is for those being flushed: so that there is always a room to take. Fresh
+ * memory costs more than smaller memtables do, and what is dropped is freed late: with a share of a half 64 stores that are
+ * loaded took twice the memory.
+ */
+const activeShare = 0.3
+/** Above this share of what memtables may take, writers had better wait. */
 const tightShare = 0.75
 /** Slots that lookups may read at once, bytes: a few milliseconds' work. After a load there may be a hundred tables without. */
 const maxSlotCredit = 8 * 2 ** 20
 /** What is earned of it by each lookup that goes without slots. */
 const creditPerLookup = 64 * 1024
 /** What memtables have not filled of rooms used again takes at most this share when one more is taken. */
-const unfilledShare = 1 / 3
+const unfilledShare = 0.5
+/** A room with more than this share is not kept. */
+const largestShare = 1 / 3
 /** Milliseconds between looks at what is spare. Who is not at work then keeps nothing. */
 const lookMs = 5000
 /** Of the rest of its room, what a memtable fills between two looks to keep it. */
@@ -200,7 +207,7 @@ export class MemoryBudget implements RoomSpace {
   }
 
   get largestRoom(): number {
-    return unfilledShare * this.#memtableLimit
+    return largestShare * this.#memtableLimit
   }
 
   get keepable(): number {
@@ -208,7 +215,7 @@ export class MemoryBudget implements RoomSpace {
   }
 
   get takeable(): number {
-    return Math.min(this.largestRoom - this.#unfilled, tightShare * this.#memtableLimit - this.#held)
+    return Math.min(unfilledShare * this.#memtableLimit - this.#unfilled, this.#memtableLimit - this.#held)
   }
 
   /**

@@ -31,8 +31,8 @@ export interface RoomSpace {
   roomKept(): void
 }
 
-/** More rooms than these are not kept: a store has as many memtables waiting before its writers have to help. */
-const maxKept = 4
+/** More rooms than these are not kept: looking for one should cost nothing. */
+const maxKept = 64
 
 interface Kept extends Room {
   /** It is not taken in the turn in which it was given: a span may point there, perhaps to what is written next. */
