@@ -38,13 +38,18 @@ export class Removals {
   async #run(): Promise<void> {
     for (let path = this.#paths.shift(); path !== undefined; path = this.#paths.shift()) {
       try {
-        // It may be a long time since the manifest was written that does without it, and another owner's may name it.
-        this.#files.checkLock?.()
-        await this.#files.fs.remove(path)
+        await this.#removeNow(path)
       } catch (error) {
         this.failed(error)
       }
     }
     this.#running = undefined
+  }
+
+  /** Only rejects, never throws: `#run` must not have ended before `#running` says that it runs. */
+  async #removeNow(path: string): Promise<void> {
+    // It may be a long time since the manifest was written that does without it, and another owner's may name it.
+    this.#files.checkLock?.()
+    await this.#files.fs.remove(path)
   }
 }
