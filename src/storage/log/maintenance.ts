@@ -344,8 +344,9 @@ export class Maintenance {
       urgent: true,
       done: () => {
         over()
-        // It may have ended because the one before has failed.
-        if (!this.#failed) this.schedule()
+        const isInTables = !this.#core.frozen.includes(frozen)
+        // Else it has ended because the one before has failed, and only the next write tries again.
+        if (isInTables || !this.#failed) this.schedule()
       },
       failed: (cause) => {
         over()

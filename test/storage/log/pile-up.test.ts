@@ -154,6 +154,28 @@ test('of two flushes at a time the second waits for the first, and is made again
   assert.ok(madeAgain > 0)
 })
 
+test('after a flush that failed once, the next memtable that is full starts all of them again', async () => {
+  const fs = new FaultFs(new SimFs())
+  const turns = new Turns()
+  const engine = new LogEngine({ dir: '/s', fs, scheduler: turns, writeBufferBytes: 65_536, sync: 'never' })
+  const store = await engine.open(at)
+  const write = ways['batches']!()
+  const fault = fs.fail({ kinds: ['open'], path: /\.tbl/, code: 'ENOSPC' })
+  let written = 0
+  const fill = (): void => {
+    for (let i = 0; i < 64; i++) write(store, written++)
+  }
+  fill()
+  await turns.settle()
+  assert.is(fault.failures, 1)
+  assert.is(store.logStats().frozenMemtables, 1)
+  for (let memtables = 0; memtables < 3; memtables++) fill()
+  assert.ok(store.logStats().frozenMemtables > 2)
+  await turns.settle()
+  assert.is(store.logStats().frozenMemtables, 0)
+  await turns.drive(engine.close())
+})
+
 test('a flush does not wait for merges, and runs that a load has left do not hinder who writes next', async () => {
   // A step of a job takes a millisecond, so that there are some in a turn.
   const turns = new Turns(1)
