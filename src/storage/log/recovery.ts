@@ -13,6 +13,7 @@ import type { ManifestState } from './manifest-state.ts'
 import type { Memtable } from './memtable.ts'
 import { logNumbers, Replay } from './replay.ts'
 import { hasCode } from './small-file.ts'
+import { markUnsynced } from './unsynced.ts'
 import { TableSet } from './version.ts'
 
 /** What opening a store needs besides its directory. */
@@ -45,10 +46,12 @@ export interface RecoverySettings {
 export function recover(settings: RecoverySettings): CoreParts {
   const { fs, dir, store, now } = settings
   const checkLock = (): void => settings.checkLock()
-  const opened = Manifest.open({ fs, dir, store, now, checkLock }) ?? create(settings)
+  const opened = Manifest.open({ fs, dir, store, now, checkLock }) ?? durably(settings, () => create(settings))
   const { state } = opened
   // After a failed sync nobody knows what of the manifest is durable: a new one is. And nobody else has it open.
-  const manifest = settings.isSuspect ? renewed(opened.manifest, state, freeNumber(settings, state)) : opened.manifest
+  const manifest = settings.isSuspect
+    ? durably(settings, () => renewed(opened.manifest, state, freeNumber(settings, state)))
+    : opened.manifest
   const files: StoreFiles = {
     fs,
     dir,
@@ -73,13 +76,33 @@ export function recover(settings: RecoverySettings): CoreParts {
     const isDurable =
       !settings.wasClosed || settings.isSuspect || isRepaired || leftovers.some(({ counted }) => counted)
     checkLock()
-    if (isDurable && manifest.durableLength < manifest.byteLength) manifest.synced.block()
-    parts = resumeLogs(files, settings, replay, !isDurable)
-    dropTail(opened, manifest, settings)
+    parts = durably(settings, () => {
+      if (isDurable && manifest.durableLength < manifest.byteLength) manifest.synced.block()
+      return resumeLogs(files, settings, replay, !isDurable)
+    })
+    durably(settings, () => dropTail(opened, manifest, settings))
     removeLeftovers(settings, leftovers)
     return { files, manifest, state, tables, version, nextFile, isDurable, ...parts }
   } catch (error) {
     closeFiles({ manifest, tables, frozen: parts?.frozen ?? [], active: parts?.active })
+    throw error
+  }
+}
+
+/**
+ * Does what syncs files. No sync of theirs is to be believed after one that failed: whoever opens the store next is told, in
+ * whatever process. Throws what it throws.
+ */
+function durably<T>({ fs, dir, checkLock }: RecoverySettings, work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    try {
+      checkLock()
+      markUnsynced(fs, dir, true)
+    } catch {
+      // The lock was lost, or the disk is as sick as that. Why the store cannot be opened counts.
+    }
     throw error
   }
 }

@@ -65,7 +65,48 @@ async function openedByAnother(isKilled: boolean): Promise<void> {
   await next.close()
 }
 
-const isMark = (path: string): boolean => path.endsWith('/UNSYNCED.tmp')
+test('a sync fails while a store is opened, and another process opens it: what that one calls durable is', async () => {
+  const disk = new SimFs()
+  const first = await simEngine(disk).open(directory)
+  for (let i = 1; i <= 3; i++) {
+    const key = Buffer.from(`key ${i}`)
+    first.writer().put(0, key, 0, key.length, key, 0, key.length)
+    first.writer().commit({ position: i, state: Buffer.alloc(0) })
+  }
+  const killed = disk.kill()
+  let failures = 0
+  for (let at = 1; ; at++) {
+    const fs = killed.kill()
+    const fault = new FaultFs(fs)
+    const onFail = ({ kind, path }: FsCall): void => void (kind === 'sync' && fs.loseUnsynced(path))
+    const set = fault.fail({ kinds: ['sync', 'syncDir'], at, onFail })
+    const broken = simEngine(fault)
+    const isOpened = await broken.open(directory).then(
+      () => true,
+      () => false,
+    )
+    await broken.close()
+    assert.is(isOpened, set.failures === 0)
+    if (isOpened) break
+    failures += 1
+    const next = simEngine(fs)
+    const store = await next.open(directory)
+    assert.is([...store.entries()].length, 3)
+    assert.not.ok(fs.readdirSync(storeDir).some(isMark), 'it was told of once')
+    await store.sync()
+    assert.is(store.durableCheckpoint?.position, 3)
+    for (let seed = 0; seed < 5; seed++) {
+      const after = simEngine(fs.crash(new SeededRandom(seed)))
+      const found = await after.open(directory)
+      assert.is([...found.entries()].length, 3, `sync ${at}`)
+      await after.close()
+    }
+    await next.close()
+  }
+  assert.ok(failures > 1)
+})
+
+const isMark = (path: string): boolean => path.endsWith('UNSYNCED.tmp')
 
 /** A store whose flush is under way: it has begun with its table. */
 async function flushing(fault: FaultFs) {
