@@ -32,6 +32,8 @@ export interface Job {
 export interface JobRunnerOptions {
   /** Milliseconds of a turn of the event loop that jobs may use. Default 4. */
   readonly sliceMs?: number
+  /** Jobs that are not urgent take turns, so many at most: the next begins when one of them has ended. Default: all of them. */
+  readonly maxBegun?: number
 }
 
 /** What a runner has done so far. */
@@ -67,6 +69,8 @@ class RunnerJob implements Job {
   /** The wait it stood at failed; the job is not told yet. */
   failure: { readonly cause: unknown } | undefined
   cancelled = false
+  /** Its first step has run. */
+  hasBegun = false
   /** It was told to return or of a failure: it may be cleaning up, which must not be cut short. */
   ending = false
 
@@ -83,6 +87,9 @@ class RunnerJob implements Job {
 export class JobRunner {
   readonly #scheduler: Scheduler
   readonly #sliceMs: number
+  readonly #maxBegun: number
+  /** Jobs that are not urgent, have begun and not ended. */
+  #begun = 0
   readonly #jobs = new Set<RunnerJob>()
   #started = 0
   /**
@@ -101,6 +108,7 @@ export class JobRunner {
   constructor(scheduler: Scheduler, options: JobRunnerOptions = {}) {
     this.#scheduler = scheduler
     this.#sliceMs = options.sliceMs ?? 4
+    this.#maxBegun = options.maxBegun ?? Number.POSITIVE_INFINITY
   }
 
   get stats(): JobStats {
@@ -200,15 +208,28 @@ export class JobRunner {
       const at = this.#urgent.findIndex(({ number }) => number > job.number)
       this.#urgent.splice(at < 0 ? this.#urgent.length : at, 0, job)
     } else this.#others.push(job)
-    if (this.#scheduled) return
+    this.#schedule()
+  }
+
+  /** Asks for a turn if there is anything to do in it. */
+  #schedule(): void {
+    if (this.#scheduled || (this.#urgent.length === 0 && this.#nextOther() < 0)) return
     this.#scheduled = true
     this.#scheduler.immediate(() => this.#slice())
   }
 
+  /** Where in `#others` the next one is that may go on, or begin; −1: there is none. */
+  #nextOther(): number {
+    if (this.#begun < this.#maxBegun) return this.#others.length > 0 ? 0 : -1
+    return this.#others.findIndex(({ hasBegun }) => hasBegun)
+  }
+
   #slice(): void {
     this.#scheduled = false
-    const yieldToOthers = this.#slices % slicesPerRound === slicesPerRound - 1 && this.#others.length > 0
-    const job = yieldToOthers ? this.#others.shift() : (this.#urgent.shift() ?? this.#others.shift())
+    const other = this.#nextOther()
+    const yieldToOthers = this.#slices % slicesPerRound === slicesPerRound - 1 && other >= 0
+    const urgent = yieldToOthers ? undefined : this.#urgent.shift()
+    const job = urgent ?? (other < 0 ? undefined : this.#others.splice(other, 1)[0])
     if (job === undefined) return
     this.#slices += 1
     const started = this.#scheduler.monotonic()
@@ -217,16 +238,17 @@ export class JobRunner {
     } finally {
       const took = this.#scheduler.monotonic() - started
       if (took > this.#longestSliceMs) this.#longestSliceMs = took
-      if (!this.#scheduled && this.#urgent.length + this.#others.length > 0) {
-        this.#scheduled = true
-        this.#scheduler.immediate(() => this.#slice())
-      }
+      this.#schedule()
     }
   }
 
   /** Runs a job that is in no queue. Ends before a step that would, if it takes as long as the last one, end too late. */
   #run(job: RunnerJob, maxSteps: number, untilMs: number, blocking: boolean): void {
     job.state = 'running'
+    if (!job.hasBegun) {
+      job.hasBegun = true
+      if (!job.urgent) this.#begun += 1
+    }
     let before = blocking ? 0 : this.#scheduler.monotonic()
     for (let step = 1; ; step++) {
       let result: IteratorResult<Wait | undefined, unknown>
@@ -311,9 +333,11 @@ export class JobRunner {
   #end(job: RunnerJob, tell: () => void): void {
     job.state = 'ended'
     this.#jobs.delete(job)
+    if (!job.urgent) this.#begun -= 1
     try {
       tell()
     } finally {
+      this.#schedule()
       const waiting = this.#idle.get(job.owner)
       if (waiting !== undefined && !this.#has(job.owner)) {
         this.#idle.delete(job.owner)

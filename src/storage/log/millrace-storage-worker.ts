@@ -41,8 +41,11 @@ const { port, signal } = given
 /** Tables open at a time, beside those of the main thread. */
 const handles = new FileHandles(64)
 const fs = new RoomyFs(nodeFs(), handles)
-/** Nobody waits for turns of this thread, but a task that is broken off should end soon. */
-const runner = new JobRunner(realScheduler, { sliceMs: 10 })
+/**
+ * Nobody waits for turns of this thread, but a task that is broken off should end soon. A merge takes a few megabytes, and as
+ * many stores as there are may want one at the same time.
+ */
+const runner = new JobRunner(realScheduler, { sliceMs: 10, maxBegun: 2 })
 
 /** A task that has not ended; its job belongs to it. */
 class Task {

@@ -145,6 +145,54 @@ test('jobs take turns; urgent ones have 15 of 16, and the one started first goes
   )
 })
 
+test('only so many jobs that are not urgent begin before one of them has ended', async () => {
+  const turns = new Turns()
+  const at: World = { turns, runner: new JobRunner(turns, { maxBegun: 2 }), log: [] }
+  const wait = manualWait([])
+  start(
+    at,
+    counting(at, 'a', 2, 3, (step) => (step === 1 ? wait : undefined)),
+  )
+  for (const name of ['b', 'c', 'd']) start(at, counting(at, name, 2, 3))
+  start(at, counting(at, 'u', 1, 3), { urgent: true })
+  await at.turns.settle()
+  const steps = (): string[] => at.log.filter((line) => line.length === 2)
+  // `b` ends while `a` waits, so `c` begins, and then `d`.
+  assert.equal(steps(), ['u1', 'a1', 'b1', 'b2', 'c1', 'c2', 'd1', 'd2'])
+  const second = manualWait([])
+  start(
+    at,
+    counting(at, 'e', 1, 3, () => second),
+  )
+  const never = start(at, counting(at, 'f', 2, 3))
+  await at.turns.settle()
+  assert.is(never.state, 'ready')
+  assert.is(turns.pending.length, 0, 'no turn is asked for while nothing can be done')
+  start(at, counting(at, 'v', 1, 3), { urgent: true })
+  await at.turns.settle()
+  wait.over.resolve()
+  await at.turns.settle()
+  assert.equal(steps().slice(8), ['e1', 'v1', 'a2', 'f1', 'f2'])
+  assert.is(never.state, 'ended')
+  // One that was cancelled before it began leaves its place.
+  const other = {}
+  start(
+    at,
+    counting(at, 'g', 1, 3, () => wait),
+    { owner: other },
+  )
+  start(at, counting(at, 'h', 1, 3), { owner: other })
+  start(at, counting(at, 'i', 1, 3), { owner: other })
+  const gone = at.runner.cancel(other)
+  second.over.resolve()
+  await at.turns.settle()
+  await gone
+  start(at, counting(at, 'j', 1))
+  start(at, counting(at, 'k', 1))
+  await at.turns.settle()
+  assert.equal(steps().slice(13), ['j1', 'k1'])
+})
+
 test('while one job waits for the disk others run; its error comes in where it waited', async () => {
   const at = world()
   const first = manualWait(at.log)
