@@ -14,6 +14,7 @@ import { lockName } from './format.ts'
 import { isTooMany, tooManyRemedy } from './handles.ts'
 import type { LockOwner, ProcessIdentity } from './process-identity.ts'
 import { hasCode, readSmallFile } from './small-file.ts'
+import { markUnsynced } from './unsynced.ts'
 
 /** Longer than any lock's record. */
 const readBytes = 4096
@@ -126,7 +127,11 @@ function take(fs: Fs, path: string, store: string, identity: ProcessIdentity): b
     } else {
       const state = holderState(found, identity)
       if (state !== 'alive') {
-        mayHaveRival ||= state === 'unknown'
+        if (state === 'unknown') {
+          mayHaveRival = true
+          // If we die now, or cannot open the store, the next one must know that there was such an owner.
+          markUnsynced(fs, path.slice(0, path.lastIndexOf('/')), true)
+        }
         takeAway(fs, path, found, identity.nonce)
         continue
       }

@@ -173,7 +173,8 @@ test('whether a holder is gone', () => {
     })
     assert.is(result, state === 'alive' ? 'ERR_STORE_LOCKED' : 'ok', what)
     assert.is(lock?.mayHaveRival, state === 'alive' ? undefined : state === 'unknown', what)
-    assert.equal(fs.readdirSync('/s'), ['LOCK'], 'nothing else is left')
+    const told = state === 'unknown' ? ['UNSYNCED.tmp'] : []
+    assert.equal(fs.readdirSync('/s').sort(), ['LOCK', ...told], 'nothing else is left')
   }
 })
 

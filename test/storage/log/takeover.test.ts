@@ -247,6 +247,41 @@ test('taken over at any step of a flush and a merge of the old owner: nothing of
   console.log(`note: ${at - 1} steps`)
 })
 
+for (const [what, forever, code] of [
+  ['an operation fails', false, 'EIO'],
+  ['the disk is full', false, 'ENOSPC'],
+  ['the new owner dies', true, 'EIO'],
+] as const) {
+  test(`${what} while a store is taken over, and another process opens it: the old owner is shut out`, async () => {
+    let failures = 0
+    for (let at = 1; ; at++) {
+      const disk = new SimFs()
+      const old = await member(machine(disk, 'one'), { sync: 'never' })
+      write(old.store, 1, 60, 'old')
+      await old.store.flush()
+      write(old.store, 61, 70, 'old')
+      const fs = machine(disk, 'two')
+      const fault = fs.fail({ path: /\/data\/g\/t\/0/, at, code, forever })
+      const next = await member(fs, { sync: 'never' }).catch(() => undefined)
+      fs.heal()
+      const again = next ?? (await member(fs, { sync: 'never' }))
+      const whose = (): void => write(old.store, 71, 71, 'old')
+      // It does not know yet, or has been told.
+      if (at % 2 === 0) assert.not.throws(whose)
+      write(again.store, 71, 73, 'new')
+      if (at % 2 === 1) assert.not.throws(whose)
+      const last = await member(machine(disk.kill(), 'three'))
+      assert.equal(contents(last.store), [...numbered(1, 70, 'old'), ...numbered(71, 73, 'new')], `operation ${at}`)
+      await last.engine.close()
+      await old.engine.close().catch(() => undefined)
+      await again.engine.close()
+      if (fault.failures === 0) break
+      failures += 1
+    }
+    assert.ok(failures > 20, `${failures} failures`)
+  })
+}
+
 test('what a process knew of the files when it lost the lock says nothing of what the next owner has written', async () => {
   const disk = new SimFs()
   const first = await member(machine(disk, 'one'))
