@@ -384,7 +384,11 @@ export class Maintenance {
       const { upper, last } = core.version.numbers()
       if (numbers.length === 0) superseded = core.install(upper, last, frozen)
       else if (isFirst) superseded = core.install(upper, numbers, frozen)
-      else superseded = core.install([numbers, ...upper], last, frozen)
+      else {
+        superseded = core.install([numbers, ...upper], last, frozen)
+        // Of a load, which may be over by now.
+        if (frozen.log === undefined) this.#inherited += 1
+      }
     } finally {
       if (superseded === undefined) for (const number of numbers) this.#remove(number)
     }
