@@ -182,11 +182,6 @@ export class Maintenance {
     return this.#flushes[0]?.job
   }
 
-  /** Resolves when nothing goes on; undefined: nothing does. Never rejects. */
-  idle(): Promise<void> | undefined {
-    return this.#flushes.length === 0 && this.#merge === undefined ? undefined : this.#runner.idle(this)
-  }
-
   /** Resolves when the oldest flush has ended; undefined: there is none. Never rejects. */
   flushed(): Promise<void> | undefined {
     return this.#flushes[0]?.ended.promise
