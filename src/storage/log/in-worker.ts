@@ -83,6 +83,7 @@ export class InWorker implements Background {
       files: filesMessage(files),
       numbers: this.#numbers(bytesOf(inputs), limits.tableBytes, inputs.length),
       plan: planOf(plan),
+      inputBytes: bytesOf(inputs),
       limits,
     })
     try {

@@ -17,6 +17,8 @@ export interface JobOptions<T> {
   readonly owner: object
   /** Goes before others: somebody may have to wait for it (flushes). Default false. */
   readonly urgent?: boolean
+  /** It takes so long that others should not wait for its end: of such jobs one begins at a time. Default false. */
+  readonly long?: boolean
   /** The job is over. Not called when it was cancelled. */
   done(result: T): void
   /** The job ended by an error: its own, that of a wait, or one thrown by `done`. Must not throw. */
@@ -59,6 +61,7 @@ class RunnerJob implements Job {
   readonly number: number
   readonly owner: object
   readonly urgent: boolean
+  readonly long: boolean
   readonly steps: Steps<unknown>
   readonly done: (result: unknown) => void
   readonly failed: (error: unknown) => void
@@ -78,6 +81,7 @@ class RunnerJob implements Job {
     this.number = number
     this.owner = options.owner
     this.urgent = options.urgent ?? false
+    this.long = options.long ?? false
     this.steps = steps
     this.done = (result) => options.done(result)
     this.failed = (error) => options.failed(error)
@@ -88,8 +92,9 @@ export class JobRunner {
   readonly #scheduler: Scheduler
   readonly #sliceMs: number
   readonly #maxBegun: number
-  /** Jobs that are not urgent, have begun and not ended. */
+  /** Jobs that are not urgent, have begun and not ended; and the long ones of them. */
   #begun = 0
+  #longBegun = 0
   readonly #jobs = new Set<RunnerJob>()
   #started = 0
   /**
@@ -125,6 +130,7 @@ export class JobRunner {
     const job = new RunnerJob(this.#started++, steps, {
       owner: options.owner,
       urgent: options.urgent ?? false,
+      long: options.long ?? false,
       done: (result) => options.done(result as T),
       failed: (error) => options.failed(error),
     })
@@ -220,8 +226,13 @@ export class JobRunner {
 
   /** Where in `#others` the next one is that may go on, or begin; −1: there is none. */
   #nextOther(): number {
-    if (this.#begun < this.#maxBegun) return this.#others.length > 0 ? 0 : -1
-    return this.#others.findIndex(({ hasBegun }) => hasBegun)
+    return this.#others.findIndex((job) => job.hasBegun || this.#mayBegin(job))
+  }
+
+  /** Without a limit each may; with one a place is left for jobs that are not long, which would wait for minutes else. */
+  #mayBegin({ long }: RunnerJob): boolean {
+    if (this.#maxBegun === Number.POSITIVE_INFINITY) return true
+    return this.#begun < this.#maxBegun && !(long && this.#longBegun > 0)
   }
 
   #slice(): void {
@@ -247,7 +258,7 @@ export class JobRunner {
     job.state = 'running'
     if (!job.hasBegun) {
       job.hasBegun = true
-      if (!job.urgent) this.#begun += 1
+      this.#count(job, 1)
     }
     let before = blocking ? 0 : this.#scheduler.monotonic()
     for (let step = 1; ; step++) {
@@ -281,6 +292,13 @@ export class JobRunner {
       }
     }
     this.#enqueue(job)
+  }
+
+  /** A job has begun (1) or ended (−1). */
+  #count({ urgent, long }: RunnerJob, change: 1 | -1): void {
+    if (urgent) return
+    this.#begun += change
+    if (long) this.#longBegun += change
   }
 
   #resume(job: RunnerJob): IteratorResult<Wait | undefined, unknown> {
@@ -333,7 +351,7 @@ export class JobRunner {
   #end(job: RunnerJob, tell: () => void): void {
     job.state = 'ended'
     this.#jobs.delete(job)
-    if (!job.urgent) this.#begun -= 1
+    this.#count(job, -1)
     try {
       tell()
     } finally {

@@ -46,6 +46,8 @@ const fs = new RoomyFs(nodeFs(), handles)
  * many stores as there are may want one at the same time.
  */
 const runner = new JobRunner(realScheduler, { sliceMs: 10, maxBegun: 2 })
+/** A merge of more than this takes more than some seconds. */
+const longMergeBytes = 512 * 2 ** 20
 
 /** A task that has not ended; its job belongs to it. */
 class Task {
@@ -88,7 +90,7 @@ function numbersOf(numbers: readonly number[]): () => number {
 
 function startFlush(message: FlushMessage): void {
   const { task, files, numbers } = message
-  start(task, true, flush(message, filesOf(files), numbersOf(numbers)), (tables) =>
+  start(task, { urgent: true }, flush(message, filesOf(files), numbersOf(numbers)), (tables) =>
     sayLast({ kind: 'flushed', task, tables: tables.map(tableMessage) }),
   )
 }
@@ -102,7 +104,8 @@ function flush(message: FlushMessage, files: StoreFiles, nextFile: () => number)
 
 function startMerge(message: MergeMessage): void {
   const { task, files, numbers } = message
-  start(task, false, mergeTables(message, filesOf(files), numbersOf(numbers)), (result) =>
+  const kind = { long: message.inputBytes > longMergeBytes }
+  start(task, kind, mergeTables(message, filesOf(files), numbersOf(numbers)), (result) =>
     sayLast({ kind: 'merged', task, result }),
   )
 }
@@ -145,12 +148,17 @@ function* applyThere(number: number, step: MergeStep, close: (number: number) =>
 
 // --- tasks
 
-function start<T>(number: number, urgent: boolean, steps: Steps<T>, done: (result: T) => void): void {
+function start<T>(
+  number: number,
+  kind: { readonly urgent?: boolean; readonly long?: boolean },
+  steps: Steps<T>,
+  done: (result: T) => void,
+): void {
   const task = new Task(number)
   tasks.set(number, task)
   runner.start(steps, {
+    ...kind,
     owner: task,
-    urgent,
     done,
     failed: (error) => sayLast({ kind: 'failed', task: number, error: errorMessage(error) }),
   })

@@ -49,6 +49,8 @@ export interface MergeMessage extends TaskMessage {
   readonly plan:
     | { readonly kind: 'upper'; readonly runs: readonly (readonly number[])[]; readonly dropDeleted: boolean }
     | { readonly kind: 'last'; readonly runs: readonly (readonly number[])[]; readonly last: readonly number[] }
+  /** Of the tables, as files. */
+  readonly inputBytes: number
   readonly limits: LevelLimits
 }
 

@@ -71,10 +71,15 @@ function* counting(
 
 const owner = {}
 
-function start(at: World, steps: Steps<string>, options: { owner?: object; urgent?: boolean } = {}): Job {
+function start(
+  at: World,
+  steps: Steps<string>,
+  options: { owner?: object; urgent?: boolean; long?: boolean } = {},
+): Job {
   return at.runner.start(steps, {
     owner: options.owner ?? owner,
     urgent: options.urgent ?? false,
+    long: options.long ?? false,
     done: (result) => void at.log.push(`done: ${result}`),
     failed: (error) => void at.log.push(`failed: ${(error as Error).message}`),
   })
@@ -191,6 +196,24 @@ test('only so many jobs that are not urgent begin before one of them has ended',
   start(at, counting(at, 'k', 1))
   await at.turns.settle()
   assert.equal(steps().slice(13), ['j1', 'k1'])
+})
+
+test('of long jobs one begins at a time, so that others find a place', async () => {
+  const turns = new Turns()
+  const at: World = { turns, runner: new JobRunner(turns, { maxBegun: 2 }), log: [] }
+  for (const name of ['a', 'b']) start(at, counting(at, name, 3, 3), { long: true })
+  for (const name of ['c', 'd']) start(at, counting(at, name, 2, 3))
+  await at.turns.settle()
+  const steps = at.log.filter((line) => line.length === 2)
+  assert.equal(steps, ['a1', 'c1', 'a2', 'c2', 'a3', 'd1', 'b1', 'd2', 'b2', 'b3'])
+  // Without a limit they all take turns.
+  const free = world()
+  for (const name of ['a', 'b']) start(free, counting(free, name, 2, 3), { long: true })
+  await free.turns.settle()
+  assert.equal(
+    free.log.filter((line) => line.length === 2),
+    ['a1', 'b1', 'a2', 'b2'],
+  )
 })
 
 test('while one job waits for the disk others run; its error comes in where it waited', async () => {

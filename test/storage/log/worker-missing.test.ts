@@ -100,6 +100,7 @@ async function lossWith(name: string, content: string, longestStartMs: number): 
     files,
     numbers: [],
     plan: { kind: 'upper', runs: [], dropDeleted: true },
+    inputBytes: 0,
     limits,
   })
   await task.arrival.wait()
