@@ -251,14 +251,14 @@ export class MemoryBudget implements RoomSpace {
     this.#lookLater()
   }
 
-  /** Called with every record of a load: nothing is made while a look is to come. */
+  /** Called with every record of a load, so nothing is made here. */
   #lookLater(): void {
-    if (this.#timer !== undefined) return
-    const look = (): void => {
-      this.#timer = undefined
-      if (this.#look()) this.#lookLater()
-    }
-    this.#timer = this.#scheduler.setTimer(lookMs, look, false)
+    this.#timer ??= this.#scheduler.setTimer(lookMs, this.#onTime, false)
+  }
+
+  readonly #onTime = (): void => {
+    this.#timer = undefined
+    if (this.#look()) this.#lookLater()
   }
 
   /**

@@ -54,8 +54,6 @@ interface Flush {
 export class Maintenance {
   readonly #core: StoreCore
   readonly #runner: JobRunner
-  /** Throws StoreError when the directory's lock was lost. */
-  readonly #checkLock: () => void
   readonly #limits: LevelLimits
   readonly #limitsLoading: LevelLimits
   readonly #background: Background
@@ -74,17 +72,10 @@ export class Maintenance {
   #ended = false
 
   /** With a `pool` the long parts are done in its worker thread. */
-  constructor(
-    core: StoreCore,
-    runner: JobRunner,
-    checkLock: () => void,
-    pool: WorkerPool | undefined,
-    limits: LevelLimits = defaultLimits,
-  ) {
+  constructor(core: StoreCore, runner: JobRunner, pool: WorkerPool | undefined, limits: LevelLimits = defaultLimits) {
     this.#core = core
     this.#inherited = core.version.upper.length
     this.#runner = runner
-    this.#checkLock = checkLock
     this.#limits = limits
     this.#limitsLoading = whileLoading(limits)
     const { files, nextFile } = core
@@ -303,7 +294,7 @@ export class Maintenance {
     const numbers = (tables: readonly LevelTable[]): number[] => tables.map(({ meta }) => meta.fileNumber)
     let superseded: ReturnType<StoreCore['install']>
     try {
-      this.#checkLock()
+      core.files.checkLock?.()
       const next = applyStep<LevelTable>({ upper, last }, step, (meta) => ({ meta }))
       superseded = core.install(next.upper.map(numbers), numbers(next.last))
     } catch (error) {
@@ -375,7 +366,7 @@ export class Maintenance {
       if (before !== undefined) yield* this.#endOf(before)
       // The one before has failed: this memtable is flushed again behind it.
       if (core.frozen[0] !== frozen) return
-      this.#checkLock()
+      core.files.checkLock?.()
       const { upper, last } = core.version.numbers()
       if (numbers.length === 0) superseded = core.install(upper, last, frozen)
       else if (isFirst) superseded = core.install(upper, numbers, frozen)

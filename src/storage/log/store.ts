@@ -80,13 +80,13 @@ export class LogStore implements Store {
   readonly #scrubs = {}
 
   constructor(settings: LogStoreSettings) {
-    const { core, runner, lock } = settings
+    const { core, runner } = settings
     this.#settings = settings
     this.#core = core
     this.name = core.files.store
     this.#reads = new ReadMany(core, settings.readScheduler)
     this.#durable = core.isDurable ? core.checkpoint : undefined
-    this.#maintenance = new Maintenance(core, runner, () => lock.check(), settings.pool)
+    this.#maintenance = new Maintenance(core, runner, settings.pool)
     const mayHave: BatchOwner['mayHave'] = (space, key, from, to) => core.mayHave(space, key, from, to)
     const writable = (): StoreCore['active'] => {
       core.checkWritable()
